@@ -1,0 +1,31 @@
+//! The one record of META: which program and daemon wrote the pinned maps.
+
+use bytemuck::{Pod, Zeroable};
+
+/// Bits of FEATURES: what the loaded configuration needs. An unset bit removes the code at load time.
+pub mod features {
+    /// At least one service has an IPv6 address.
+    pub const IPV6: u32 = 1 << 0;
+    /// At least one service has port 0.
+    pub const EVERY_PORT: u32 = 1 << 1;
+    /// A UDP service exists.
+    pub const UDP: u32 = 1 << 2;
+    /// Every bit that this build knows.
+    pub const ALL: u32 = IPV6 | EVERY_PORT | UDP;
+}
+
+/// The record at index 0 of META.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub struct Meta {
+    /// [`crate::ABI_VERSION`] of the writer; 0: the maps were never completed.
+    pub abi_version: u32,
+    /// Bits of [`features`] that the attached program was specialised for.
+    pub features: u32,
+    /// Tells hash keys apart without giving them away.
+    pub key_fingerprint: u64,
+    /// Version of the program that wrote this, as text filled up with zeros.
+    pub build: [u8; 32],
+}
+
+const _: () = assert!(size_of::<Meta>() == 48);

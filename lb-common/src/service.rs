@@ -1,0 +1,81 @@
+//! A service: virtual address, port and protocol, and where its slot table lies.
+
+use bytemuck::{Pod, Zeroable};
+use core::net::IpAddr;
+
+/// IP protocol number of TCP (RFC 9293).
+pub const TCP: u8 = 6;
+/// IP protocol number of UDP (RFC 768).
+pub const UDP: u8 = 17;
+
+/// Key of SERVICES. Port 0 stands for every port of the address that has no service of its own.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Pod, Zeroable)]
+pub struct ServiceKey {
+    /// IPv6 address, or IPv4 address mapped as `::ffff:a.b.c.d` (RFC 4291 section 2.5.5.2).
+    pub address: [u8; 16],
+    /// Port in network byte order; 0: every port.
+    pub port: [u8; 2],
+    /// IP protocol number: [`TCP`] or [`UDP`].
+    pub protocol: u8,
+    /// Always 0, so that two equal keys have equal bytes.
+    pub reserved: u8,
+}
+
+/// Value of SERVICES.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub struct Service {
+    /// Index in `SERVICE_STATS` and `SERVICE_LABELS`.
+    pub id: u32,
+    /// First slot of the service's range in SLOTS.
+    pub first_slot: u32,
+    /// Number of slots less one; the number is a power of two.
+    pub slot_mask: u32,
+    /// Bits of [`flags`]; unknown bits are 0.
+    pub flags: u32,
+}
+
+const _: () = assert!(size_of::<ServiceKey>() == 20);
+const _: () = assert!(size_of::<Service>() == 16);
+
+/// Bits of [`Service::flags`].
+pub mod flags {
+    /// The service has at least one usable backend, so that its slots name one.
+    pub const HAS_BACKEND: u32 = 1 << 0;
+}
+
+impl ServiceKey {
+    /// The key of a service; `port` in host byte order.
+    #[must_use]
+    pub fn new(address: IpAddr, port: u16, protocol: u8) -> Self {
+        Self { address: address_bytes(address), port: port.to_be_bytes(), protocol, reserved: 0 }
+    }
+
+    /// The service's virtual address.
+    #[must_use]
+    pub fn ip(&self) -> IpAddr {
+        address_from_bytes(self.address)
+    }
+
+    /// The service's port in host byte order; 0: every port.
+    #[must_use]
+    pub const fn port(&self) -> u16 {
+        u16::from_be_bytes(self.port)
+    }
+}
+
+/// An address as it stands in a map: IPv4 mapped into IPv6.
+#[must_use]
+pub fn address_bytes(address: IpAddr) -> [u8; 16] {
+    match address {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
+        IpAddr::V6(v6) => v6.octets(),
+    }
+}
+
+/// The address that 16 bytes of a map stand for.
+#[must_use]
+pub fn address_from_bytes(bytes: [u8; 16]) -> IpAddr {
+    IpAddr::V6(bytes.into()).to_canonical()
+}

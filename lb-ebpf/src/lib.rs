@@ -1,0 +1,2 @@
+//! The pure half of the data plane.
+#![cfg_attr(target_arch = "bpf", no_std)]

@@ -1,0 +1,3 @@
+//! xdp-lb: the command line.
+
+fn main() {}
