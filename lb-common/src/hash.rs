@@ -8,6 +8,11 @@
 //!
 //! Words are read little-endian, which costs nothing on the machines that run XDP and gives every machine the same hash.
 
+#![expect(
+    clippy::inline_always,
+    reason = "a call per packet, and in eBPF a stack frame, for a few instructions"
+)]
+
 /// Words hashed for an IPv4 flow: source, destination, ports, protocol.
 pub const WORDS_V4: usize = 4;
 /// Words hashed for an IPv6 flow: source and destination interleaved, then ports and protocol.
@@ -37,7 +42,18 @@ pub fn words_v6(source: [u8; 16], destination: [u8; 16], ports: u32, protocol: u
     let s: [u32; 4] = bytemuck::cast(source);
     let d: [u32; 4] = bytemuck::cast(destination);
     let le = u32::from_le;
-    [le(s[0]), le(d[0]), le(s[1]), le(d[1]), le(s[2]), le(d[2]), le(s[3]), le(d[3]), ports, protocol as u32]
+    [
+        le(s[0]),
+        le(d[0]),
+        le(s[1]),
+        le(d[1]),
+        le(s[2]),
+        le(d[2]),
+        le(s[3]),
+        le(d[3]),
+        ports,
+        u32::from(protocol),
+    ]
 }
 
 /// The flow's hash; the low bits choose the slot. `N` is even.
@@ -47,8 +63,8 @@ pub fn flow_hash<const N: usize>(words: [u32; N], key: [u32; N]) -> u64 {
     let mut sum = 0u64;
     let mut i = 0;
     while i < N {
-        let left = words[i].wrapping_add(key[i]) as u64;
-        let right = words[i + 1].wrapping_add(key[i + 1]) as u64;
+        let left = u64::from(words[i].wrapping_add(key[i]));
+        let right = u64::from(words[i + 1].wrapping_add(key[i + 1]));
         sum = sum.wrapping_add(left.wrapping_mul(right));
         i += 2;
     }
@@ -66,14 +82,6 @@ pub fn expand_key(secret: [u8; 16]) -> KeyWords {
         *word = (mix(mix(low.wrapping_add(counter)) ^ high) >> 32) as u32;
     }
     words
-}
-
-/// Tells secrets apart without giving them away.
-#[must_use]
-pub fn fingerprint(secret: [u8; 16]) -> u64 {
-    let [low, high]: [u64; 2] = bytemuck::cast(secret);
-    let once = mix(u64::from_le(low) ^ 0x6c62_5f6b_6579_5f31).wrapping_add(u64::from_le(high));
-    mix(mix(once).wrapping_mul(once | 1))
 }
 
 /// Mix13: every input bit reaches every output bit; distinct inputs stay distinct.

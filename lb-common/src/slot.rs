@@ -83,11 +83,11 @@ mod tests {
 
     #[test]
     fn a_word_keeps_every_field() {
-        let slot = Slot { backend: 7, previous: 9, since: (1 << 30) | 1234 };
+        let slot = Slot { backend: 7, previous: 9, since: (1 << 30) | 0x4d2 };
         let back = Slot::from_word(slot.to_word());
         assert_eq!(back, slot);
         assert_eq!(back.phase(), Phase::Learn);
-        assert_eq!(back.changed_at(), 1234);
+        assert_eq!(back.changed_at(), 0x4d2);
         assert_eq!(Slot::stable(7, u32::MAX).phase(), Phase::Stable);
     }
 }

@@ -1,0 +1,94 @@
+//! Holds the maps' layout to [`ABI_VERSION`]: a daemon adopts pinned maps of its own version without looking
+//! at them.
+
+use bytemuck::Zeroable;
+use lb_common::backend::{Backend, Forwarding, LinkAddress, link_flags};
+use lb_common::counters::{BackendStats, PacketCount, ServiceStats, VERDICT_COUNTERS, Verdict};
+use lb_common::label::{BackendLabel, Name, ServiceLabel};
+use lb_common::meta::{Meta, features};
+use lb_common::service::{Service, ServiceKey};
+use lb_common::slot::{NO_BACKEND, Phase, Slot};
+use lb_common::{ABI_VERSION, limits};
+use std::fmt::Write;
+
+/// Every version with its fingerprint. Released lines never change; a new layout is a new line.
+const RECORDED: &[(u32, u64)] = &[(1, 0xbc83_b264_052d_0156)];
+
+/// Adds name, size and alignment of a record, and offset and size of each of its fields. The pattern makes a
+/// field that is not listed a compile error.
+macro_rules! describe {
+    ($text:expr, $($record:ident { $($field:ident),* $(,)? })*) => {$({
+        let $record { $($field),* } = $record::zeroed();
+        writeln!($text, "{} {} {}", stringify!($record), size_of::<$record>(), align_of::<$record>())?;
+        $(writeln!($text, " {} {} {}", stringify!($field), core::mem::offset_of!($record, $field), size_of_val(&$field))?;)*
+    })*};
+}
+
+/// Adds names and values of constants.
+macro_rules! constants {
+    ($text:expr, $($constant:expr),* $(,)?) => {
+        $(writeln!($text, "{} = {}", stringify!($constant), $constant)?;)*
+    };
+}
+
+/// Everything that both sides must agree on, as text.
+fn layout() -> Result<String, std::fmt::Error> {
+    let mut text = String::new();
+    describe! { text,
+        ServiceKey { address, port, protocol, reserved }
+        Service { id, first_slot, slot_mask, reserved }
+        Slot { backend, previous, since }
+        LinkAddress { mac, flags }
+        Backend { next_hop, source, ifindex, generation, address, service, port, forwarding, reserved }
+        PacketCount { packets, bytes }
+        ServiceStats { packets, bytes, dropped }
+        BackendStats { packets, bytes, connections }
+        ServiceLabel { name }
+        BackendLabel { name, weight, service }
+        Meta { abi_version, features, log_level, reserved, hash_key, build }
+    }
+    writeln!(text, "Name {} {}", size_of::<Name>(), align_of::<Name>())?;
+    constants! { text,
+        NO_BACKEND, link_flags::RESOLVED, Forwarding::L2Dsr as u8,
+        features::IPV6, features::EVERY_PORT, features::UDP, VERDICT_COUNTERS,
+        limits::NAME_BYTES, limits::MAX_SERVICES, limits::MAX_BACKENDS,
+    }
+    for bits in 0..4u32 {
+        let slot = Slot { backend: 0, previous: 0, since: bits << 30 };
+        let phase = match slot.phase() {
+            Phase::Stable => "stable",
+            Phase::Learn => "learn",
+            Phase::Hold => "hold",
+        };
+        writeln!(text, "phase {bits} {phase}")?;
+    }
+    for verdict in Verdict::all() {
+        writeln!(text, "verdict {} {} {}", verdict.counter(), verdict.action(), verdict.reason())?;
+    }
+    Ok(text)
+}
+
+/// FNV-1a, 64 bits (draft-eastlake-fnv): tells texts apart and is the same on every machine.
+fn fnv1a(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}
+
+#[test]
+fn the_layout_changes_only_with_its_version() -> std::fmt::Result {
+    let layout = layout()?;
+    let found = fnv1a(&layout);
+    let latest = RECORDED.last().copied();
+    assert!(
+        latest == Some((ABI_VERSION, found)),
+        "the maps' layout has the fingerprint {found:#018x} at ABI_VERSION {ABI_VERSION}, but {latest:x?} is recorded: \
+         raise ABI_VERSION in lb-common/src/lib.rs and add (its new value, {found:#018x}) to RECORDED.\n{layout}"
+    );
+    Ok(())
+}
+
+#[test]
+fn versions_rise_and_no_two_layouts_are_the_same() {
+    assert!(RECORDED.is_sorted_by(|a, b| a.0 < b.0 && a.1 != b.1));
+}

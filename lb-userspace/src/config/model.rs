@@ -1,0 +1,193 @@
+//! The configuration as validated. A value of these types that came from [`super::parse`] keeps every rule.
+
+use lb_common::backend::Forwarding;
+use lb_common::service::{ServiceKey, TCP, UDP};
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+/// A whole configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The daemon's own settings.
+    pub daemon: Daemon,
+    /// Names are unique, and so are address, port and protocol together. May be empty.
+    pub services: Vec<Service>,
+}
+
+/// The daemon's own settings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Daemon {
+    /// Interfaces to attach to at start, without repetition. May be empty.
+    pub interfaces: Vec<String>,
+    /// How to attach.
+    pub xdp_mode: XdpMode,
+    /// Absolute path of the directory of the durable state.
+    pub state_dir: PathBuf,
+    /// Absolute path of the directory of the pinned maps and links.
+    pub pin_dir: PathBuf,
+    /// Secret of the flow hash; `None`: one is made and kept in `state_dir`.
+    pub hash_key: Option<HashKey>,
+    /// Absolute path of the API's Unix socket.
+    pub api: PathBuf,
+    /// Where metrics and the dashboard are served; `None`: nowhere.
+    pub metrics: Option<SocketAddr>,
+    /// Least severe level that is logged.
+    pub log: LogLevel,
+}
+
+/// The secret of the flow hash. Its debug output does not show it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct HashKey(pub [u8; 16]);
+
+/// A virtual address, port and protocol with its backends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    /// At most [`lb_common::limits::NAME_BYTES`] bytes of `A-Z a-z 0-9 . _ -`.
+    pub name: String,
+    /// The virtual address: unicast, and never an IPv4 address mapped into IPv6.
+    pub address: IpAddr,
+    /// Port in host byte order; 0: every port.
+    pub port: u16,
+    /// Transport protocol.
+    pub protocol: Protocol,
+    /// How a packet reaches the backends.
+    pub forwarding: Forwarding,
+    /// How a flow finds its backend.
+    pub algorithm: Algorithm,
+    /// Size of the slot table: a power of two, at least the number of backends with weight.
+    pub slots: u32,
+    /// Names and addresses are unique within the service. May be empty.
+    pub backends: Vec<Backend>,
+}
+
+/// One real server of a service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backend {
+    /// Of the same form as a service's name.
+    pub name: String,
+    /// Unicast, and of the service's family.
+    pub address: IpAddr,
+    /// 0 (no new connections) to [`lb_common::limits::MAX_WEIGHT`].
+    pub weight: u32,
+}
+
+/// How the program is attached to an interface.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum XdpMode {
+    /// In the driver if it can, else generic.
+    #[default]
+    Auto,
+    /// In the driver, or not at all.
+    Native,
+    /// In the kernel's generic receive path.
+    Generic,
+}
+
+/// Transport protocol of a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    /// RFC 9293.
+    Tcp,
+    /// RFC 768.
+    Udp,
+}
+
+/// How a flow finds its backend.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Algorithm {
+    /// Slot by flow hash, slots in weighted round-robin order.
+    #[default]
+    Hash,
+}
+
+/// Least severe level that is logged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum LogLevel {
+    /// What failed.
+    Error,
+    /// And what an operator should look at.
+    Warn,
+    /// And what changed.
+    #[default]
+    Info,
+    /// And why.
+    Debug,
+    /// And every step.
+    Trace,
+}
+
+/// A value that is one of a few words, as it is written in the configuration, in JSON and on the command
+/// line.
+pub trait Choice: Copy + PartialEq + 'static {
+    /// The key in the configuration.
+    const KEY: &'static str;
+    /// Every value and its word.
+    const CHOICES: &'static [(&'static str, Self)];
+    /// Words that the documentation knows and this version does not have yet.
+    const LATER: &'static [&'static str] = &[];
+
+    /// The value's word.
+    fn word(self) -> &'static str {
+        Self::CHOICES.iter().find(|(_, value)| *value == self).map_or("", |(word, _)| word)
+    }
+}
+
+impl Choice for XdpMode {
+    const KEY: &'static str = "xdp_mode";
+    const CHOICES: &'static [(&'static str, Self)] =
+        &[("auto", Self::Auto), ("native", Self::Native), ("generic", Self::Generic)];
+}
+
+impl Choice for Protocol {
+    const KEY: &'static str = "protocol";
+    const CHOICES: &'static [(&'static str, Self)] = &[("tcp", Self::Tcp), ("udp", Self::Udp)];
+}
+
+impl Choice for Forwarding {
+    const KEY: &'static str = "forwarding";
+    const CHOICES: &'static [(&'static str, Self)] = &[(Self::L2Dsr.name(), Self::L2Dsr)];
+    const LATER: &'static [&'static str] = &["ipip", "gue", "nat"];
+}
+
+impl Choice for Algorithm {
+    const KEY: &'static str = "algorithm";
+    const CHOICES: &'static [(&'static str, Self)] = &[("hash", Self::Hash)];
+    const LATER: &'static [&'static str] = &["maglev", "round-robin", "least-connections"];
+}
+
+impl Choice for LogLevel {
+    const KEY: &'static str = "log";
+    const CHOICES: &'static [(&'static str, Self)] = &[
+        ("error", Self::Error),
+        ("warn", Self::Warn),
+        ("info", Self::Info),
+        ("debug", Self::Debug),
+        ("trace", Self::Trace),
+    ];
+}
+
+impl Protocol {
+    /// IP protocol number.
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::Tcp => TCP,
+            Self::Udp => UDP,
+        }
+    }
+}
+
+impl Service {
+    /// The service's key in the data plane.
+    #[must_use]
+    pub fn key(&self) -> ServiceKey {
+        ServiceKey::new(self.address, self.port, self.protocol.number())
+    }
+}
+
+impl fmt::Debug for HashKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("HashKey(secret)")
+    }
+}
