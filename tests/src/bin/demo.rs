@@ -1,3 +1,0 @@
-//! The demonstration.
-
-fn main() {}
