@@ -26,6 +26,25 @@ pub enum Forwarding {
     L2Dsr = 0,
 }
 
+impl Forwarding {
+    /// Every mode.
+    pub const ALL: &[Self] = &[Self::L2Dsr];
+
+    /// The mode's name in the configuration.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::L2Dsr => "l2-dsr",
+        }
+    }
+
+    /// The mode that a record's number stands for.
+    #[must_use]
+    pub fn from_number(number: u8) -> Option<Self> {
+        Self::ALL.iter().copied().find(|mode| *mode as u8 == number)
+    }
+}
+
 /// A record of BACKENDS. The address never changes while the index is in use; what can change (the
 /// next hop) is written one aligned word at a time.
 #[repr(C)]
@@ -67,8 +86,16 @@ impl LinkAddress {
     }
 
     /// The word as it stands in the map.
+    #[inline(always)]
     #[must_use]
     pub fn to_word(self) -> u64 {
         bytemuck::cast(self)
+    }
+
+    /// The address that a word of the map stands for.
+    #[inline(always)]
+    #[must_use]
+    pub fn from_word(word: u64) -> Self {
+        bytemuck::cast(word)
     }
 }

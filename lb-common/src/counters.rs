@@ -86,6 +86,8 @@ reasons! {
         MalformedIp = 13, "malformed-ip";
         /// A fragment, which does not tell its ports.
         Fragment = 14, "fragment";
+        /// In a link-layer broadcast or multicast.
+        GroupAddressed = 15, "group-addressed";
     }
 }
 

@@ -22,10 +22,14 @@ pub struct Meta {
     pub abi_version: u32,
     /// Bits of [`features`] that the attached program was specialised for.
     pub features: u32,
-    /// Tells hash keys apart without giving them away.
-    pub key_fingerprint: u64,
+    /// Level of the program's log lines that it was specialised for; 0: none.
+    pub log_level: u32,
+    /// Always 0.
+    pub reserved: u32,
+    /// The secret of the flow hash, so that whoever adopts the maps goes on with the same hash.
+    pub hash_key: [u8; 16],
     /// Version of the program that wrote this, as text filled up with zeros.
     pub build: [u8; 32],
 }
 
-const _: () = assert!(size_of::<Meta>() == 48);
+const _: () = assert!(size_of::<Meta>() == 64);

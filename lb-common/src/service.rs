@@ -32,18 +32,12 @@ pub struct Service {
     pub first_slot: u32,
     /// Number of slots less one; the number is a power of two.
     pub slot_mask: u32,
-    /// Bits of [`flags`]; unknown bits are 0.
-    pub flags: u32,
+    /// Always 0.
+    pub reserved: u32,
 }
 
 const _: () = assert!(size_of::<ServiceKey>() == 20);
 const _: () = assert!(size_of::<Service>() == 16);
-
-/// Bits of [`Service::flags`].
-pub mod flags {
-    /// The service has at least one usable backend, so that its slots name one.
-    pub const HAS_BACKEND: u32 = 1 << 0;
-}
 
 impl ServiceKey {
     /// The key of a service; `port` in host byte order.

@@ -1,1 +1,13 @@
-//! The library of xdp-lb: everything that the daemon and the command line do.
+//! The library of xdp-lb: everything that the daemon and the command line do. The modules stand in the order
+//! in which a change flows; docs/config-path.md draws it.
+
+pub mod cli;
+pub mod config;
+pub mod daemon;
+pub mod dataplane;
+pub mod hash_key;
+pub mod neighbour;
+pub mod plan;
+pub mod state;
+pub mod table;
+pub mod view;

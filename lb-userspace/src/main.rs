@@ -1,3 +1,9 @@
 //! xdp-lb: the command line.
 
-fn main() {}
+use clap::Parser as _;
+use lb_userspace::cli::{Arguments, run};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    run(Arguments::parse())
+}

@@ -1,0 +1,158 @@
+//! The bounds-checked pointer cursor: the only place that touches packet memory through raw pointers.
+//!
+//! The verifier accepts a load only through the very pointer that was compared with the packet's end. Every
+//! take therefore checks and hands out the same pointer, and nothing else in the project computes one.
+
+#![expect(unsafe_code, reason = "packet memory is only reachable through raw pointers")]
+
+use core::marker::PhantomData;
+use network_types::{
+    eth::EthHdr,
+    ip::{Ipv4Hdr, Ipv6Hdr},
+    udp::UdpHdr,
+};
+
+/// A header as it lies on the wire.
+///
+/// # Safety
+/// Every bit pattern is a valid value, and the alignment is at most 2: frames start at an even address (XDP
+/// keeps a headroom of 256 bytes) and every header that is walked here has an even length.
+pub unsafe trait Header: Copy {}
+
+// SAFETY: two byte arrays and a u16.
+unsafe impl Header for EthHdr {}
+// SAFETY: bytes only.
+unsafe impl Header for Ipv4Hdr {}
+// SAFETY: bytes only.
+unsafe impl Header for Ipv6Hdr {}
+// SAFETY: bytes only.
+unsafe impl Header for UdpHdr {}
+// SAFETY: bytes only.
+unsafe impl<const N: usize> Header for [u8; N] {}
+// SAFETY: bytes only.
+unsafe impl Header for crate::parse::l4::TcpHeader {}
+
+/// A position in a frame, and the frame's end.
+#[derive(Clone, Copy)]
+pub struct Cursor<'p> {
+    at: usize,
+    end: usize,
+    frame: PhantomData<&'p [u8]>,
+}
+
+impl<'p> Cursor<'p> {
+    /// A cursor at the frame's first byte.
+    ///
+    /// # Safety
+    /// `start..end` is readable and writable for `'p`, and `start` is even. In the program both come from the
+    /// XDP context, and the verifier checks each use again.
+    #[inline(always)]
+    #[must_use]
+    pub const unsafe fn new(start: usize, end: usize) -> Self {
+        Self { at: start, end, frame: PhantomData }
+    }
+
+    /// A cursor over bytes in ordinary memory.
+    ///
+    /// # Panics
+    /// When the bytes start at an odd address.
+    #[cfg(not(target_arch = "bpf"))]
+    #[must_use]
+    pub fn over(bytes: &'p mut [u8]) -> Self {
+        let range = bytes.as_mut_ptr_range();
+        assert!(range.start.addr().is_multiple_of(2), "a frame starts at an even address");
+        // SAFETY: the slice is borrowed for 'p, and its start was just checked.
+        unsafe { Self::new(range.start.expose_provenance(), range.end.expose_provenance()) }
+    }
+
+    /// The header at the cursor, which moves behind it; `None` when the frame ends before.
+    #[inline(always)]
+    pub fn take<T: Header>(&mut self) -> Option<&'p T> {
+        let header = self.peek()?;
+        self.at += size_of::<T>();
+        Some(header)
+    }
+
+    /// The header at the cursor, which stays; `None` when the frame ends before.
+    #[inline(always)]
+    #[must_use]
+    pub fn peek<T: Header>(&self) -> Option<&'p T> {
+        if self.at + size_of::<T>() > self.end {
+            return None;
+        }
+        // SAFETY: the bytes are inside the frame, and a `Header` accepts any bit pattern at an even address.
+        Some(unsafe { &*(self.at as *const T) })
+    }
+
+    /// The header at the cursor, to be changed. `None` when the frame ends before.
+    ///
+    /// # Safety
+    /// No reference to the same bytes is alive.
+    #[inline(always)]
+    #[must_use]
+    pub unsafe fn peek_mut<T: Header>(&self) -> Option<&'p mut T> {
+        if self.at + size_of::<T>() > self.end {
+            return None;
+        }
+        // SAFETY: as in `peek`; the caller vouches that the reference is the only one.
+        Some(unsafe { &mut *(self.at as *mut T) })
+    }
+
+    /// Moves the cursor on by `bytes`, past the frame's end if need be: the next take then finds nothing.
+    #[inline(always)]
+    pub fn skip(&mut self, bytes: usize) {
+        // Opaque to the optimiser: it would otherwise compute one sum for the check and another for the load, and the
+        // verifier knows a variable offset only by the register that was checked.
+        self.at = core::hint::black_box(self.at + bytes);
+    }
+
+    /// Bytes from the cursor to the frame's end; 0 past it.
+    #[inline(always)]
+    #[must_use]
+    pub const fn remaining(&self) -> usize {
+        if self.at > self.end { 0 } else { self.end - self.at }
+    }
+}
+
+/// Four bytes of a header as one load. LLVM's BPF target splits a load of unaligned bytes into single bytes; the
+/// machines that run XDP load words at any address, and the verifier insists on alignment only where they do not.
+#[inline(always)]
+#[must_use]
+pub const fn load_u32(bytes: &[u8; 4]) -> u32 {
+    #[cfg(target_arch = "bpf")]
+    // SAFETY: the four bytes are inside the packet, as the reference proves.
+    unsafe {
+        core::ptr::from_ref(bytes).cast::<u32>().read()
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    u32::from_ne_bytes(*bytes)
+}
+
+/// Two bytes of a header in network order as one load and one byte swap; see [`load_u32`].
+#[inline(always)]
+#[must_use]
+pub const fn load_be16(bytes: &[u8; 2]) -> u16 {
+    #[cfg(target_arch = "bpf")]
+    // SAFETY: the two bytes are inside the packet, as the reference proves.
+    unsafe {
+        u16::from_be(core::ptr::from_ref(bytes).cast::<u16>().read())
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    u16::from_be_bytes(*bytes)
+}
+
+/// Sixteen bytes of a header as four loads; see [`load_u32`].
+#[inline(always)]
+#[must_use]
+pub const fn load_u32x4(bytes: &[u8; 16]) -> [u32; 4] {
+    #[cfg(target_arch = "bpf")]
+    // SAFETY: the sixteen bytes are inside the packet, as the reference proves.
+    unsafe {
+        core::ptr::from_ref(bytes).cast::<[u32; 4]>().read()
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    // SAFETY: an array of bytes is an array of words read at any alignment.
+    unsafe {
+        core::ptr::from_ref(bytes).cast::<[u32; 4]>().read_unaligned()
+    }
+}

@@ -1,0 +1,118 @@
+//! All maps and constants of the program, and their typed look-ups.
+//!
+//! The sizes here are what a loader that says nothing gets; the daemon sets them from the configuration.
+
+use aya_ebpf::{
+    Global,
+    btf_maps::{Array, HashMap, PerCpuArray},
+    macros::btf_map,
+};
+use core::ptr::from_ref;
+use lb_common::{
+    backend::{Backend, LinkAddress},
+    counters::{BackendStats, PacketCount, ServiceStats, VERDICT_COUNTERS},
+    hash::{KeyWords, WORDS_V6},
+    label::{BackendLabel, ServiceLabel},
+    meta::Meta,
+    service::{Service, ServiceKey},
+    slot::Slot,
+};
+
+/// `BPF_F_MMAPABLE`: the daemon maps the array and stores words without a system call.
+const MMAPABLE: usize = 1 << 10;
+
+#[btf_map]
+static SERVICES: HashMap<ServiceKey, Service, 1024> = HashMap::new();
+#[btf_map]
+static SLOTS: Array<Slot, 65_536, MMAPABLE> = Array::new();
+#[btf_map]
+static BACKENDS: Array<Backend, 1024, MMAPABLE> = Array::new();
+#[btf_map]
+static SERVICE_STATS: PerCpuArray<ServiceStats, 1024> = PerCpuArray::new();
+#[btf_map]
+static BACKEND_STATS: PerCpuArray<BackendStats, 1024> = PerCpuArray::new();
+#[btf_map]
+static VERDICTS: PerCpuArray<PacketCount, { VERDICT_COUNTERS as usize }> = PerCpuArray::new();
+// Not for packets: what the maps above hold, for those who read them from outside.
+#[btf_map]
+static META: Array<Meta, 1> = Array::new();
+#[btf_map]
+static SERVICE_LABELS: Array<ServiceLabel, 1024, MMAPABLE> = Array::new();
+#[btf_map]
+static BACKEND_LABELS: Array<BackendLabel, 1024, MMAPABLE> = Array::new();
+
+// Set by the loader before the program is verified; the map that holds them is then frozen, so the verifier
+// knows their values and removes what they switch off.
+#[unsafe(no_mangle)]
+static FEATURES: Global<u32> = Global::new(lb_common::meta::features::ALL);
+#[unsafe(no_mangle)]
+static HASH_KEY: KeyWords = [0; WORDS_V6];
+
+/// Whether the configuration needs the feature; a constant to the verifier.
+#[inline(always)]
+pub fn enabled(feature: u32) -> bool {
+    FEATURES.load() & feature != 0
+}
+
+/// One word of the hash key; `index` below [`WORDS_V6`].
+#[inline(always)]
+pub fn key_word(index: usize) -> u32 {
+    let word = from_ref(&HASH_KEY).cast::<u32>();
+    // SAFETY: every caller names a constant index below the key's length.
+    let word = unsafe { word.add(index) };
+    // SAFETY: volatile, because the loader replaces the zeros that the compiler sees.
+    unsafe { word.read_volatile() }
+}
+
+/// The service of exactly this key.
+#[inline(always)]
+pub fn service(key: &ServiceKey) -> Option<&'static Service> {
+    // SAFETY: the daemon replaces a service's record by a new one and never writes into it; the record a
+    // packet holds stays readable until the program ends (RCU).
+    unsafe { SERVICES.get(key) }
+}
+
+/// The slot at `index`, in one 64-bit load.
+#[inline(always)]
+pub fn slot(index: u32) -> Option<Slot> {
+    let slot = SLOTS.get_ptr(index)?;
+    // SAFETY: the pointer comes from the map's own look-up.
+    Some(Slot::from_word(unsafe { slot.cast::<u64>().read_volatile() }))
+}
+
+/// The backend at `index`.
+#[inline(always)]
+pub fn backend(index: u16) -> Option<&'static Backend> {
+    BACKENDS.get(u32::from(index))
+}
+
+/// The backend's next hop, the address to send from and the interface to send by, each in one load.
+#[inline(always)]
+pub fn next_hop(backend: &Backend) -> (LinkAddress, LinkAddress, u32) {
+    let load = |word: &LinkAddress| {
+        // SAFETY: an aligned word of the record; volatile, because the daemon stores to it at any time.
+        LinkAddress::from_word(unsafe { from_ref(word).cast::<u64>().read_volatile() })
+    };
+    (load(&backend.next_hop), load(&backend.source), backend.ifindex)
+}
+
+/// This CPU's counters of a service.
+#[inline(always)]
+pub fn service_stats(id: u32) -> Option<&'static mut ServiceStats> {
+    // SAFETY: the record is this CPU's own, and XDP does not nest.
+    SERVICE_STATS.get_ptr_mut(id).map(|stats| unsafe { &mut *stats })
+}
+
+/// This CPU's counters of a backend.
+#[inline(always)]
+pub fn backend_stats(index: u16) -> Option<&'static mut BackendStats> {
+    // SAFETY: the record is this CPU's own, and XDP does not nest.
+    BACKEND_STATS.get_ptr_mut(u32::from(index)).map(|stats| unsafe { &mut *stats })
+}
+
+/// This CPU's counter of a verdict.
+#[inline(always)]
+pub fn verdict(counter: u32) -> Option<&'static mut PacketCount> {
+    // SAFETY: the record is this CPU's own, and XDP does not nest.
+    VERDICTS.get_ptr_mut(counter).map(|count| unsafe { &mut *count })
+}

@@ -1,0 +1,85 @@
+//! TCP (RFC 9293) and UDP (RFC 768).
+
+use super::Transport;
+use lb_common::{
+    counters::DropReason,
+    hash::ports_word,
+    service::{TCP, UDP},
+};
+use network_types::udp::UdpHdr;
+
+/// Source and destination port, which both protocols start with, in network byte order.
+#[derive(Clone, Copy)]
+pub struct Ports {
+    /// Both ports as a word of the flow hash.
+    pub word: u32,
+    /// The destination port.
+    pub destination: [u8; 2],
+}
+
+/// The TCP header without options. Of our own, because reading a flag through network-types' bitfield
+/// costs a loop over bits.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct TcpHeader {
+    ports: [u8; 4],
+    sequence: [u8; 4],
+    acknowledgment: [u8; 4],
+    offset: u8,
+    flags: u8,
+    window: [u8; 2],
+    checksum: [u8; 2],
+    urgent: [u8; 2],
+}
+
+const _: () = assert!(size_of::<TcpHeader>() == 20 && align_of::<TcpHeader>() == 1);
+
+const SYN: u8 = 0x02;
+const ACK: u8 = 0x10;
+
+/// Whether packets of this protocol are balanced at all.
+#[inline(always)]
+#[must_use]
+pub const fn balanced(protocol: u8) -> bool {
+    protocol == TCP || protocol == UDP
+}
+
+impl Transport<'_> {
+    /// The ports; `None` when the frame ends before them.
+    #[inline(always)]
+    #[must_use]
+    pub fn ports(&self) -> Option<Ports> {
+        let ports = self.cursor.peek::<[u8; 4]>()?;
+        let word = crate::cursor::load_u32(ports).to_ne_bytes();
+        Some(Ports { word: ports_word(word), destination: [word[2], word[3]] })
+    }
+
+    /// Checks lengths and header of a packet that is for a service. `true`: it opens a TCP connection.
+    #[inline(always)]
+    pub fn check(&self) -> Result<bool, DropReason> {
+        if self.length > self.cursor.remaining() {
+            return Err(DropReason::IpLength);
+        }
+        if self.protocol == TCP { self.check_tcp() } else { self.check_udp() }
+    }
+
+    #[inline(always)]
+    fn check_tcp(&self) -> Result<bool, DropReason> {
+        let header = self.cursor.peek::<TcpHeader>().ok_or(DropReason::TcpHeader)?;
+        let header_length = usize::from(header.offset >> 4) * 4;
+        if header_length < size_of::<TcpHeader>() || header_length > self.length {
+            return Err(DropReason::TcpHeader);
+        }
+        Ok(header.flags & (SYN | ACK) == SYN)
+    }
+
+    #[inline(always)]
+    fn check_udp(&self) -> Result<bool, DropReason> {
+        let header = self.cursor.peek::<UdpHdr>().ok_or(DropReason::UdpHeader)?;
+        let length = usize::from(crate::cursor::load_be16(&header.len));
+        if length < UdpHdr::LEN || length > self.length {
+            return Err(DropReason::UdpHeader);
+        }
+        Ok(false)
+    }
+}

@@ -1,0 +1,57 @@
+//! From a flow to its slot.
+
+use crate::cursor::{load_u32, load_u32x4};
+use lb_common::{
+    hash::flow_hash,
+    service::{Service, ServiceKey},
+};
+use network_types::ip::{Ipv4Hdr, Ipv6Hdr};
+
+/// What choosing needs of an IP header, the same for both versions.
+pub trait Addresses {
+    /// The destination as the address of a service.
+    fn service_key(&self, port: [u8; 2], protocol: u8) -> ServiceKey;
+    /// The flow's keyed hash; `ports` as made by [`lb_common::hash::ports_word`], `key` gives the key's words
+    /// one by one, so that IPv4 loads no more of them than it uses.
+    fn flow_hash(&self, ports: u32, protocol: u8, key: impl Fn(usize) -> u32) -> u64;
+}
+
+impl Addresses for Ipv4Hdr {
+    #[inline(always)]
+    fn service_key(&self, port: [u8; 2], protocol: u8) -> ServiceKey {
+        let [a, b, c, d] = load_u32(&self.dst_addr).to_ne_bytes();
+        let address = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d];
+        ServiceKey { address, port, protocol, reserved: 0 }
+    }
+
+    #[inline(always)]
+    fn flow_hash(&self, ports: u32, protocol: u8, key: impl Fn(usize) -> u32) -> u64 {
+        let source = u32::from_le(load_u32(&self.src_addr));
+        let destination = u32::from_le(load_u32(&self.dst_addr));
+        let words = [source, destination, ports, u32::from(protocol)];
+        flow_hash(words, [key(0), key(1), key(2), key(3)])
+    }
+}
+
+impl Addresses for Ipv6Hdr {
+    #[inline(always)]
+    fn service_key(&self, port: [u8; 2], protocol: u8) -> ServiceKey {
+        ServiceKey { address: self.dst_addr, port, protocol, reserved: 0 }
+    }
+
+    #[inline(always)]
+    fn flow_hash(&self, ports: u32, protocol: u8, key: impl Fn(usize) -> u32) -> u64 {
+        let s = load_u32x4(&self.src_addr).map(u32::from_le);
+        let d = load_u32x4(&self.dst_addr).map(u32::from_le);
+        let words = [s[0], d[0], s[1], d[1], s[2], d[2], s[3], d[3], ports, u32::from(protocol)];
+        let key = [key(0), key(1), key(2), key(3), key(4), key(5), key(6), key(7), key(8), key(9)];
+        flow_hash(words, key)
+    }
+}
+
+/// Index in SLOTS of the flow's slot.
+#[inline(always)]
+#[must_use]
+pub const fn slot_index(service: &Service, hash: u64) -> u32 {
+    service.first_slot + (hash as u32 & service.slot_mask)
+}

@@ -1,0 +1,61 @@
+//! `xdp-lb attach IFACE`: with the daemon's program where one is pinned, else with an empty balancer that
+//! passes everything until a daemon fills its maps.
+
+use super::output;
+use crate::{
+    config::XdpMode,
+    daemon,
+    dataplane::{
+        Error,
+        link::{Attached, Links},
+        loader,
+    },
+    hash_key,
+    neighbour::Resolver,
+    state::sizes_of,
+};
+use lb_common::meta::features;
+use serde::Serialize;
+use std::path::Path;
+
+#[derive(Serialize)]
+struct Answer<'a> {
+    interface: &'a str,
+    mode: &'static str,
+    pin_dir: &'a Path,
+}
+
+/// Attaches to the interface.
+pub fn run(pin_dir: &Path, name: &str, mode: XdpMode, json: bool) -> anyhow::Result<()> {
+    loader::preflight()?;
+    let interface = super::runtime()?.block_on(async { daemon::interface(&Resolver::new()?, name).await })?;
+    let links = Links::new(pin_dir);
+    links.check_free(&interface)?;
+    let mut loaded = match loader::pinned(pin_dir)? {
+        Some(loaded) => loaded,
+        None => loader::load(
+            pin_dir,
+            sizes_of(&[]),
+            loader::Specialisation { features: features::ALL, log_level: 0, hash_key: hash_key::random()?.0 },
+        )?,
+    };
+    let fresh = loaded.adopted == loader::Adopted::Nothing;
+    let attached = loaded.links.attach(&mut loaded.program, &interface, mode).inspect_err(|_: &Error| {
+        if fresh {
+            // Nothing is left behind of an attempt that came to nothing; the first error is the one to tell.
+            let _ = loader::remove_all(pin_dir);
+        }
+    })?;
+    let mode = match attached {
+        Attached::Native => "native",
+        Attached::Generic => "generic",
+        Attached::Already => "unchanged",
+    };
+    if json {
+        return output::json(&Answer { interface: name, mode, pin_dir });
+    }
+    match attached {
+        Attached::Already => output::line(&format!("{name} carries the program already")),
+        _ => output::line(&format!("attached to {name} in {mode} mode; pinned under {}", pin_dir.display())),
+    }
+}

@@ -1,0 +1,140 @@
+//! The command line: clap's definitions, and one file a subcommand. Exit code 0: done; 1: refused or failed, with one
+//! line on standard error that says what, where and what to do; 2: not understood.
+
+mod attach;
+mod backend;
+mod check;
+mod detach;
+mod output;
+mod run;
+mod stats;
+
+use crate::config::{
+    Choice as _, XdpMode,
+    rules::{self, Refusal},
+};
+use clap::{Args, Parser, Subcommand};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+/// Where the maps are pinned unless told otherwise.
+pub const DEFAULT_PIN_DIR: &str = "/sys/fs/bpf/xdp-lb";
+
+/// An XDP layer-4 load balancer for payment traffic.
+#[derive(Debug, Parser)]
+#[command(name = "xdp-lb", version, arg_required_else_help = true, subcommand_required = true)]
+pub struct Arguments {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What every subcommand takes.
+#[derive(Args, Debug)]
+struct Global {
+    /// Where program, maps and links are pinned [default: /sys/fs/bpf/xdp-lb, or the configuration's]
+    #[arg(long, global = true, value_name = "DIR")]
+    pin_dir: Option<PathBuf>,
+    /// Answer in JSON
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+impl Global {
+    fn pin_dir(&self) -> &Path {
+        self.pin_dir.as_deref().unwrap_or(Path::new(DEFAULT_PIN_DIR))
+    }
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the daemon: load, attach to the configured interfaces, follow routes and neighbours
+    Run {
+        /// The configuration
+        #[arg(short, long, value_name = "FILE")]
+        config: PathBuf,
+        /// Log a line for every packet: for debugging only, the program is slower for it
+        #[arg(long)]
+        log_packets: bool,
+    },
+    /// Validate a configuration and print what it would load; changes nothing
+    Check {
+        /// The configuration
+        #[arg(short, long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Attach the program to an interface, with or without the daemon
+    Attach {
+        /// Name of the interface
+        #[arg(value_name = "IFACE")]
+        interface: String,
+        /// Where the program runs
+        #[arg(long, value_name = "auto|native|generic", value_parser = mode, default_value = XdpMode::default().word())]
+        mode: XdpMode,
+    },
+    /// Take the program off an interface; with the last one, remove program and maps too
+    Detach {
+        /// Name of the interface
+        #[arg(value_name = "IFACE", required_unless_present = "all")]
+        interface: Option<String>,
+        /// Take it off every interface and remove program and maps
+        #[arg(long, conflicts_with = "interface")]
+        all: bool,
+    },
+    /// Show backends
+    Backend {
+        #[command(subcommand)]
+        command: BackendCommand,
+    },
+    /// Show counters of services, backends and verdicts
+    Stats {
+        /// Only this service
+        service: Option<String>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum BackendCommand {
+    /// List backends with weight, share of the slots and the way to them
+    List {
+        /// Only this service
+        service: Option<String>,
+    },
+}
+
+/// An attach mode as the configuration writes it.
+fn mode(text: &str) -> Result<XdpMode, Refusal> {
+    rules::choice(text)
+}
+
+/// Carries the command out.
+#[must_use]
+#[expect(clippy::print_stderr, reason = "the one place where errors reach the user")]
+pub fn run(arguments: Arguments) -> ExitCode {
+    let Arguments { global, command } = arguments;
+    let done = match command {
+        Command::Run { config, log_packets } => run::run(&config, global.pin_dir, log_packets),
+        Command::Check { config } => check::run(&config, global.pin_dir, global.json),
+        Command::Attach { interface, mode } => attach::run(global.pin_dir(), &interface, mode, global.json),
+        Command::Detach { interface, .. } => detach::run(global.pin_dir(), interface.as_deref(), global.json),
+        Command::Backend { command: BackendCommand::List { service } } => {
+            backend::list(global.pin_dir(), service.as_deref(), global.json)
+        }
+        Command::Stats { service } => stats::run(global.pin_dir(), service.as_deref(), global.json),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xdp-lb: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// A runtime for the commands that ask netlink.
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
+}

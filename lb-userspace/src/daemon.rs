@@ -1,0 +1,261 @@
+//! The daemon: its boot reads top to bottom in [`run`]; then it follows routes and neighbours until it is told to end.
+
+use crate::{
+    config::{Config, HashKey, XdpMode},
+    dataplane::{
+        Dataplane as _,
+        link::Attached,
+        loader::{self, Adopted, Loaded, Specialisation},
+    },
+    hash_key,
+    neighbour::{Interface, ResolveError, Resolver, Watch},
+    plan,
+    state::{Event, State, sizes_of},
+};
+use anyhow::Context as _;
+use aya_log::EbpfLogger;
+use nix::{
+    fcntl::{Flock, FlockArg},
+    time::{ClockId, clock_gettime},
+};
+use std::{
+    fs,
+    os::unix::fs::DirBuilderExt as _,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    time::{MissedTickBehavior, interval},
+};
+use tracing::{info, warn};
+
+/// How long the boot waits for backends to answer ARP or neighbour discovery.
+const FIRST_RESOLUTION: Duration = Duration::from_secs(2);
+/// How often everything is looked at again, whether netlink told of a change or not.
+const RESYNC: Duration = Duration::from_secs(15);
+/// How often backends that never answered are asked again.
+const RETRY: Duration = Duration::from_secs(1);
+/// How often the program's log lines are fetched, when there are any.
+const READ_LOG: Duration = Duration::from_millis(100);
+
+/// What the command line gives.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The configuration.
+    pub config: Config,
+    /// Instead of the configuration's `pin_dir`.
+    pub pin_dir: Option<PathBuf>,
+    /// Whether the program logs a line for every packet.
+    pub log_packets: bool,
+}
+
+/// Runs the daemon until SIGTERM or SIGINT. The program stays attached: packets flow on.
+pub async fn run(options: Options) -> anyhow::Result<()> {
+    let mut config = options.config;
+    if let Some(pin_dir) = options.pin_dir {
+        config.daemon.pin_dir = pin_dir;
+    }
+    loader::preflight()?;
+    let mut ended = signal(SignalKind::terminate())?;
+    let mut interrupted = signal(SignalKind::interrupt())?;
+    let resolver = Resolver::new()?;
+    let mut watch = Watch::new()?;
+    let interfaces = interfaces(&resolver, &config).await?;
+
+    let mut state = State::default();
+    state.handle(Event::Configured(config.clone()));
+    resolve_first(&resolver, &mut state).await?;
+
+    let _lock = lock(&config.daemon.state_dir)?;
+    let mut balancer = Balancer { loaded: load(&config, &state, options.log_packets)?, state, behind: false };
+    balancer.start(&config, &interfaces).inspect_err(|_| balancer.undo(&config.daemon.pin_dir))?;
+    let mut packet_log = balancer.packet_log()?;
+    info!("ready");
+
+    let mut resync = interval(RESYNC);
+    let mut read_log = interval(READ_LOG);
+    let mut retry = interval(RETRY);
+    retry.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = ended.recv() => break,
+            _ = interrupted.recv() => break,
+            _ = watch.changed() => balancer.follow(&resolver, false).await,
+            _ = read_log.tick(), if packet_log.is_some() => packet_log.iter_mut().for_each(EbpfLogger::flush),
+            _ = resync.tick() => balancer.follow(&resolver, true).await,
+            _ = retry.tick(), if !balancer.state.unresolved().is_empty() => balancer.follow(&resolver, true).await,
+        }
+    }
+    info!("ends; the program stays attached, `xdp-lb detach --all` removes it");
+    Ok(())
+}
+
+/// An interface by its name.
+pub async fn interface(resolver: &Resolver, name: &str) -> anyhow::Result<Interface> {
+    let found = resolver.interface(name).await?;
+    found.with_context(|| format!("there is no interface \"{name}\"; `ip link` lists those of this machine"))
+}
+
+/// The configured interfaces: each exists and carries no other XDP program.
+async fn interfaces(resolver: &Resolver, config: &Config) -> anyhow::Result<Vec<Interface>> {
+    let links = crate::dataplane::link::Links::new(&config.daemon.pin_dir);
+    let mut interfaces = Vec::new();
+    for name in &config.daemon.interfaces {
+        let interface = interface(resolver, name).await?;
+        links.check_free(&interface)?;
+        interfaces.push(interface);
+    }
+    Ok(interfaces)
+}
+
+/// Finds the way to every backend. A backend without a route is an error; one that does not answer is not.
+async fn resolve_first(resolver: &Resolver, state: &mut State) -> anyhow::Result<()> {
+    let addresses = state.addresses();
+    let answers = resolver.resolve_all(&addresses, FIRST_RESOLUTION).await;
+    for (address, answer) in addresses.into_iter().zip(answers) {
+        let next_hop = answer.map_err(|error| blame(state, address, &error))?;
+        if let Some(gateway) = next_hop.gateway {
+            anyhow::bail!(
+                "backend {} is behind the gateway {gateway}, but forwarding \"l2-dsr\" reaches only backends on the balancer's own link; move it there",
+                state.name_of(address)
+            );
+        }
+        state.handle(Event::NextHop(address, next_hop));
+    }
+    for backend in state.unresolved() {
+        warn!(
+            "backend {backend} does not answer ARP or neighbour discovery; it gets no connections until it does"
+        );
+    }
+    Ok(())
+}
+
+fn blame(state: &State, address: std::net::IpAddr, error: &ResolveError) -> anyhow::Error {
+    anyhow::anyhow!("backend {}: {error}", state.name_of(address))
+}
+
+/// Makes sure that one daemon owns the state directory.
+fn lock(state_dir: &Path) -> anyhow::Result<Flock<fs::File>> {
+    let path = state_dir.join("lock");
+    let open = || {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(state_dir)?;
+        fs::OpenOptions::new().write(true).create(true).truncate(false).open(&path)
+    };
+    let file = open().with_context(|| format!("cannot write to state_dir {}", state_dir.display()))?;
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| {
+        anyhow::anyhow!(
+            "another xdp-lb daemon holds {}; stop it first, or give this one a state_dir and pin_dir of its own",
+            path.display()
+        )
+    })
+}
+
+fn load(config: &Config, state: &State, log_packets: bool) -> anyhow::Result<Loaded> {
+    let daemon = &config.daemon;
+    let pinned = loader::pinned_meta(&daemon.pin_dir)?;
+    let hash_key =
+        hash_key::choose(daemon.hash_key, pinned.map(|meta| HashKey(meta.hash_key)), &daemon.state_dir)?;
+    let log_level = if log_packets { aya_log::Level::Debug as u8 } else { 0 };
+    let wanted = Specialisation { features: state.features(), log_level, hash_key: hash_key.0 };
+    Ok(loader::load(&daemon.pin_dir, sizes_of(&config.services), wanted)?)
+}
+
+/// Seconds of the boot clock, as slots record them.
+fn boot_seconds() -> u32 {
+    clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(0, |time| time.tv_sec() as u32)
+}
+
+/// The desired state and the maps that follow it.
+struct Balancer {
+    state: State,
+    loaded: Loaded,
+    /// The last attempt to bring the maps to the desired state failed.
+    behind: bool,
+}
+
+impl Balancer {
+    /// Brings the maps to the desired state, then attaches.
+    fn start(&mut self, config: &Config, interfaces: &[Interface]) -> anyhow::Result<()> {
+        match self.loaded.adopted {
+            Adopted::Everything => {
+                info!("adopted program and maps under {}", config.daemon.pin_dir.display())
+            }
+            Adopted::Maps => {
+                info!("adopted the maps under {}, with a new program", config.daemon.pin_dir.display())
+            }
+            Adopted::Nothing => info!("loaded; pinned under {}", config.daemon.pin_dir.display()),
+        }
+        self.reconcile()?;
+        for interface in interfaces {
+            let name = &interface.name;
+            match self.loaded.links.attach(&mut self.loaded.program, interface, config.daemon.xdp_mode)? {
+                Attached::Already => info!("{name} carries the program already"),
+                Attached::Native => info!("attached to {name} in native mode"),
+                Attached::Generic if config.daemon.xdp_mode == XdpMode::Auto => {
+                    warn!(
+                        "attached to {name} in generic mode, which is slower: its driver has no native XDP"
+                    );
+                }
+                Attached::Generic => info!("attached to {name} in generic mode"),
+            }
+        }
+        Ok(())
+    }
+
+    /// After a failed first start: leaves the machine as it was.
+    fn undo(&self, pin_dir: &Path) {
+        if self.loaded.adopted == Adopted::Nothing
+            && let Err(error) = loader::remove_all(pin_dir)
+        {
+            warn!("{error}");
+        }
+    }
+
+    /// Plans from what the maps hold to what they should hold, and carries it out.
+    fn reconcile(&mut self) -> anyhow::Result<()> {
+        let installed = self.loaded.kernel.installed()?;
+        let operations = plan::plan(&installed, &self.state.desired(), boot_seconds())?;
+        for operation in &operations {
+            self.loaded.kernel.apply(operation)?;
+        }
+        if !operations.is_empty() {
+            info!("{} changes applied, {} slots moved", operations.len(), plan::slots_moved(&operations));
+        }
+        Ok(())
+    }
+
+    /// Asks netlink again, and follows what changed. `solicit`: also asks backends that are not resolved.
+    async fn follow(&mut self, resolver: &Resolver, solicit: bool) {
+        let addresses = self.state.addresses();
+        let deadline = if solicit { RETRY / 2 } else { Duration::ZERO };
+        let answers = resolver.resolve_all(&addresses, deadline).await;
+        let mut changed = false;
+        for (address, answer) in addresses.into_iter().zip(answers) {
+            match answer {
+                Ok(next_hop) if next_hop.gateway.is_some() => {
+                    warn!(
+                        "backend {} is behind a gateway now; its last way stays",
+                        self.state.name_of(address)
+                    );
+                }
+                Ok(next_hop) => changed |= self.state.handle(Event::NextHop(address, next_hop)),
+                Err(error) => warn!("backend {}: {error}; its last way stays", self.state.name_of(address)),
+            }
+        }
+        if changed || self.behind {
+            let done = self.reconcile();
+            self.behind = done.is_err();
+            if let Err(error) = done {
+                warn!("{error:#}; tried again at the next change, in {} s at the latest", RESYNC.as_secs());
+            }
+        }
+    }
+
+    /// Where the program's log lines arrive, when it was loaded to write any.
+    fn packet_log(&mut self) -> anyhow::Result<Option<EbpfLogger<&'static dyn log::Log>>> {
+        let object = self.loaded.object.as_mut().filter(|_| self.loaded.log_level > 0);
+        let logger = object.map(EbpfLogger::init).transpose();
+        logger.context("cannot read the program's log")
+    }
+}

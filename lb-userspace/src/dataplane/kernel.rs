@@ -1,0 +1,268 @@
+//! The pinned maps: typed reading, and the operations of a plan as writes.
+
+use super::{
+    Dataplane, Error, Installed, InstalledBackend, InstalledService, Operation, Sizes,
+    mapped::MappedArray,
+    stats::{Sum, VerdictCounts},
+};
+use aya::{
+    maps::{Array, HashMap, Map, MapData, MapError, MapInfo, PerCpuArray, PerCpuValues},
+    util::nr_cpus,
+};
+use bytemuck::Pod;
+use lb_common::{
+    backend::Backend,
+    counters::{BackendStats, PacketCount, ServiceStats, Verdict},
+    label::{BackendLabel, Name, ServiceLabel},
+    meta::Meta,
+    service::{Service, ServiceKey},
+    slot::{BackendIndex, Slot},
+};
+use std::{io, mem::offset_of, path::Path};
+
+/// Name of the map that tells who wrote the others.
+pub const META: &str = "META";
+
+/// Every map that is pinned, by its name.
+pub const PINNED: [&str; 9] = [
+    META,
+    "SERVICES",
+    "SLOTS",
+    "BACKENDS",
+    "SERVICE_STATS",
+    "BACKEND_STATS",
+    "VERDICTS",
+    "SERVICE_LABELS",
+    "BACKEND_LABELS",
+];
+
+/// A record of ours as aya takes it.
+#[repr(transparent)]
+#[derive(Clone, Copy)]
+struct Record<T>(T);
+
+#[expect(unsafe_code, reason = "aya has a marker trait of its own for what bytemuck proves")]
+// SAFETY: `Pod` of bytemuck asks for more than `Pod` of aya: plain bytes, and no padding.
+unsafe impl<T: Pod> aya::Pod for Record<T> {}
+
+/// The maps of one pin directory.
+pub struct Kernel {
+    services: HashMap<MapData, Record<ServiceKey>, Record<Service>>,
+    slots: MappedArray<Slot>,
+    backends: MappedArray<Backend>,
+    service_labels: MappedArray<ServiceLabel>,
+    backend_labels: MappedArray<BackendLabel>,
+    service_stats: PerCpuArray<MapData, Record<ServiceStats>>,
+    backend_stats: PerCpuArray<MapData, Record<BackendStats>>,
+    verdicts: PerCpuArray<MapData, Record<PacketCount>>,
+    meta: Array<MapData, Record<Meta>>,
+}
+
+impl Kernel {
+    /// Opens the maps pinned under `pin_dir`.
+    pub fn open(pin_dir: &Path) -> Result<Self, Error> {
+        if !pin_dir.join(META).exists() {
+            return Err(Error::NothingPinned(pin_dir.to_owned()));
+        }
+        Ok(Self {
+            services: HashMap::try_from(Map::HashMap(pinned(pin_dir, "SERVICES")?))
+                .map_err(open("SERVICES"))?,
+            slots: mapped(pin_dir, "SLOTS")?,
+            backends: mapped(pin_dir, "BACKENDS")?,
+            service_labels: mapped(pin_dir, "SERVICE_LABELS")?,
+            backend_labels: mapped(pin_dir, "BACKEND_LABELS")?,
+            service_stats: per_cpu(pin_dir, "SERVICE_STATS")?,
+            backend_stats: per_cpu(pin_dir, "BACKEND_STATS")?,
+            verdicts: per_cpu(pin_dir, "VERDICTS")?,
+            meta: Array::try_from(Map::Array(pinned(pin_dir, META)?)).map_err(open(META))?,
+        })
+    }
+
+    /// The record of META under `pin_dir`, before anything else is believed.
+    pub fn meta_of(pin_dir: &Path) -> Result<Meta, Error> {
+        let map: Array<MapData, Record<Meta>> =
+            Array::try_from(Map::Array(pinned(pin_dir, META)?)).map_err(open(META))?;
+        Ok(map.get(&0, 0).map_err(read(META))?.0)
+    }
+
+    pub(super) fn write_meta(&mut self, meta: &Meta) -> Result<(), Error> {
+        self.meta.set(0, Record(*meta), 0).map_err(write(META))
+    }
+
+    /// Entries of each map.
+    #[must_use]
+    pub const fn sizes(&self) -> Sizes {
+        Sizes { services: self.service_labels.len(), backends: self.backends.len(), slots: self.slots.len() }
+    }
+
+    /// Counters of a backend.
+    pub fn backend_stats(&self, index: BackendIndex) -> Result<BackendStats, Error> {
+        total(&self.backend_stats, index.into(), "BACKEND_STATS")
+    }
+
+    /// Counters of a service.
+    pub fn service_stats(&self, id: u32) -> Result<ServiceStats, Error> {
+        total(&self.service_stats, id, "SERVICE_STATS")
+    }
+
+    /// Counters of every verdict.
+    pub fn verdicts(&self) -> Result<VerdictCounts, Error> {
+        Verdict::all()
+            .map(|verdict| Ok((verdict, total(&self.verdicts, verdict.counter(), "VERDICTS")?)))
+            .collect()
+    }
+
+    fn installed_service(&self, key: ServiceKey, record: Service) -> Option<InstalledService> {
+        let name = self.service_labels.get(record.id)?.name.as_str().to_owned();
+        let end = record.first_slot.checked_add(record.slot_mask)?;
+        let slots =
+            (record.first_slot..=end).map(|index| self.slots.get(index)).collect::<Option<Vec<_>>>()?;
+        Some(InstalledService { name, key, record, slots })
+    }
+
+    fn installed_backends(&self) -> Vec<InstalledBackend> {
+        let labels = self.backend_labels.iter().zip(self.backends.iter()).enumerate();
+        labels
+            .filter(|(_, (label, _))| !label.name.as_str().is_empty())
+            .map(|(index, (label, record))| InstalledBackend {
+                index: index as BackendIndex,
+                name: label.name.as_str().to_owned(),
+                weight: label.weight,
+                record,
+            })
+            .collect()
+    }
+
+    fn add_backend(&mut self, backend: &InstalledBackend) -> Result<(), Error> {
+        let index = backend.index.into();
+        self.backend_stats.set(index, zeros()?, 0).map_err(write("BACKEND_STATS"))?;
+        self.backends.set(index, &backend.record).map_err(Error::map("write", "BACKENDS"))?;
+        let name = Name::new(&backend.name).unwrap_or(bytemuck::Zeroable::zeroed());
+        let label = BackendLabel { name, weight: backend.weight, service: backend.record.service };
+        self.backend_labels.set(index, &label).map_err(Error::map("write", "BACKEND_LABELS"))
+    }
+
+    fn set_weight(&mut self, index: BackendIndex, weight: u32) -> Result<(), Error> {
+        let index = index.into();
+        let label = self.backend_labels.get(index).unwrap_or(bytemuck::Zeroable::zeroed());
+        let label = BackendLabel { weight, ..label };
+        self.backend_labels.set(index, &label).map_err(Error::map("write", "BACKEND_LABELS"))
+    }
+
+    fn name_service(&mut self, id: u32, name: &str) -> Result<(), Error> {
+        self.service_stats.set(id, zeros()?, 0).map_err(write("SERVICE_STATS"))?;
+        let name = Name::new(name).unwrap_or(bytemuck::Zeroable::zeroed());
+        self.service_labels.set(id, &ServiceLabel { name }).map_err(Error::map("write", "SERVICE_LABELS"))
+    }
+
+    fn free_backend(&mut self, index: BackendIndex) -> Result<(), Error> {
+        let label = bytemuck::Zeroable::zeroed();
+        // The record stays: a packet that chose the backend a moment ago still reaches it.
+        self.backend_labels.set(index.into(), &label).map_err(Error::map("write", "BACKEND_LABELS"))
+    }
+}
+
+impl Dataplane for Kernel {
+    fn installed(&self) -> Result<Installed, Error> {
+        let mut services = Vec::new();
+        for entry in self.services.iter() {
+            let (Record(key), Record(record)) = entry.map_err(read("SERVICES"))?;
+            let bad = || io::Error::new(io::ErrorKind::InvalidData, "a service outside of its maps");
+            let service = self.installed_service(key, record).ok_or_else(bad);
+            services.push(service.map_err(Error::map("read", "SERVICES"))?);
+        }
+        services.sort_by(|a, b| a.name.cmp(&b.name));
+        let generations = self.backends.iter().map(|backend| backend.generation).collect();
+        Ok(Installed { sizes: self.sizes(), services, backends: self.installed_backends(), generations })
+    }
+
+    fn apply(&mut self, operation: &Operation) -> Result<(), Error> {
+        match operation {
+            Operation::AddBackend(backend) => self.add_backend(backend),
+            Operation::SetNextHop { index, next_hop, source, ifindex } => {
+                let index = (*index).into();
+                let mut way = [0; 8];
+                way[..4].copy_from_slice(&ifindex.to_ne_bytes());
+                let generation = self.backends.get(index).map_or(0, |record| record.generation);
+                way[4..].copy_from_slice(&generation.to_ne_bytes());
+                let words = [
+                    (offset_of!(Backend, ifindex), u64::from_ne_bytes(way)),
+                    (offset_of!(Backend, source), source.to_word()),
+                    (offset_of!(Backend, next_hop), next_hop.to_word()),
+                ];
+                words.into_iter().try_for_each(|(offset, word)| {
+                    self.backends.set_word(index, offset, word).map_err(Error::map("write", "BACKENDS"))
+                })
+            }
+            Operation::SetWeight { index, weight } => self.set_weight(*index, *weight),
+            Operation::SetSlots { slots, .. } => slots.iter().try_for_each(|(index, slot)| {
+                self.slots.set_word(*index, 0, slot.to_word()).map_err(Error::map("write", "SLOTS"))
+            }),
+            Operation::NameService { id, name } => self.name_service(*id, name),
+            Operation::PutService { key, record } => {
+                self.services.insert(Record(*key), Record(*record), 0).map_err(write("SERVICES"))
+            }
+            Operation::RemoveService { key } => {
+                self.services.remove(&Record(*key)).map_err(write("SERVICES"))
+            }
+            Operation::FreeService { id } => {
+                let label = bytemuck::Zeroable::zeroed();
+                self.service_labels.set(*id, &label).map_err(Error::map("write", "SERVICE_LABELS"))
+            }
+            Operation::FreeBackend { index } => self.free_backend(*index),
+        }
+    }
+}
+
+fn pinned(pin_dir: &Path, name: &'static str) -> Result<MapData, Error> {
+    MapData::from_pin(pin_dir.join(name)).map_err(open(name))
+}
+
+fn mapped<T: Pod>(pin_dir: &Path, name: &'static str) -> Result<MappedArray<T>, Error> {
+    let info = MapInfo::from_pin(pin_dir.join(name)).map_err(open(name))?;
+    if info.value_size() as usize != size_of::<T>() {
+        return Err(Error::map("read", name)(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "values of another size",
+        )));
+    }
+    let map = pinned(pin_dir, name)?;
+    MappedArray::new(map.fd(), info.max_entries(), true).map_err(Error::map("map", name))
+}
+
+fn per_cpu<T: Pod>(pin_dir: &Path, name: &'static str) -> Result<PerCpuArray<MapData, Record<T>>, Error> {
+    PerCpuArray::try_from(Map::PerCpuArray(pinned(pin_dir, name)?)).map_err(open(name))
+}
+
+fn total<T: Pod + Sum>(
+    map: &PerCpuArray<MapData, Record<T>>,
+    index: u32,
+    name: &'static str,
+) -> Result<T, Error> {
+    let values = map.get(&index, 0).map_err(read(name))?;
+    Ok(T::total(values.iter().map(|Record(value)| value)))
+}
+
+fn zeros<T: Pod>() -> Result<PerCpuValues<Record<T>>, Error> {
+    let cpus = nr_cpus().map_err(|(file, error)| Error::Machine(format!("cannot read {file}: {error}")))?;
+    PerCpuValues::try_from(vec![Record(T::zeroed()); cpus]).map_err(|error| Error::Machine(error.to_string()))
+}
+
+fn open(map: &'static str) -> impl FnOnce(MapError) -> Error {
+    move |error| Error::map("open", map)(io_error(error))
+}
+
+fn read(map: &'static str) -> impl FnOnce(MapError) -> Error {
+    move |error| Error::map("read", map)(io_error(error))
+}
+
+fn write(map: &'static str) -> impl FnOnce(MapError) -> Error {
+    move |error| Error::map("write", map)(io_error(error))
+}
+
+fn io_error(error: MapError) -> io::Error {
+    match error {
+        MapError::SyscallError(error) => error.io_error,
+        error => io::Error::other(error),
+    }
+}

@@ -1,0 +1,225 @@
+//! The data plane as the daemon sees it: what the maps hold, the operations that change them, and the trait
+//! behind which the kernel stands ([`kernel`]) or a fake in memory ([`fake`]).
+
+pub mod bpffs;
+pub mod fake;
+pub mod kernel;
+pub mod link;
+pub mod loader;
+pub mod mapped;
+pub mod object;
+pub mod stats;
+
+use lb_common::{
+    backend::{Backend, LinkAddress},
+    service::{Service, ServiceKey},
+    slot::{BackendIndex, Slot},
+};
+use std::{io, path::PathBuf};
+
+/// Entries of each map, fixed when it is created.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sizes {
+    /// Services.
+    pub services: u32,
+    /// Backend records, the unused record 0 included.
+    pub backends: u32,
+    /// Slots of all services together.
+    pub slots: u32,
+}
+
+/// A service as the maps hold it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InstalledService {
+    /// Its name.
+    pub name: String,
+    /// Its key in SERVICES.
+    pub key: ServiceKey,
+    /// Its value in SERVICES.
+    pub record: Service,
+    /// Its slots, in order.
+    pub slots: Vec<Slot>,
+}
+
+/// A backend as the maps hold it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InstalledBackend {
+    /// Its index in BACKENDS.
+    pub index: BackendIndex,
+    /// Its name.
+    pub name: String,
+    /// Its configured weight.
+    pub weight: u32,
+    /// Its value in BACKENDS.
+    pub record: Backend,
+}
+
+/// All that the maps hold, for the planner to compare with what is desired.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Installed {
+    /// Entries of each map.
+    pub sizes: Sizes,
+    /// The services.
+    pub services: Vec<InstalledService>,
+    /// The backends of all services; also those of a service that no longer exists, after a crash.
+    pub backends: Vec<InstalledBackend>,
+    /// Generation of each index of BACKENDS, in use or not.
+    pub generations: Vec<u32>,
+}
+
+/// One change of the maps. Each is visible to packets whole or not at all, and harmless when the next never follows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// Gives an index to a backend and clears its counters.
+    AddBackend(InstalledBackend),
+    /// Changes a backend's way on the link. The interface goes with it.
+    SetNextHop {
+        /// Index in BACKENDS.
+        index: BackendIndex,
+        /// MAC address of the next hop.
+        next_hop: LinkAddress,
+        /// MAC address of the interface.
+        source: LinkAddress,
+        /// Index of the interface.
+        ifindex: u32,
+    },
+    /// Records a backend's new weight; its slots move by operations of their own.
+    SetWeight {
+        /// Index in BACKENDS.
+        index: BackendIndex,
+        /// The configured weight.
+        weight: u32,
+    },
+    /// Writes slots.
+    SetSlots {
+        /// The service's name, for those who read the plan.
+        service: String,
+        /// Index in SLOTS and what to write there.
+        slots: Vec<(u32, Slot)>,
+    },
+    /// Names a service and clears its counters; packets do not find it yet.
+    NameService {
+        /// The service's identifier.
+        id: u32,
+        /// Its name.
+        name: String,
+    },
+    /// Lets packets find a service, or find it elsewhere.
+    PutService {
+        /// Address, port and protocol.
+        key: ServiceKey,
+        /// Identifier and slots.
+        record: Service,
+    },
+    /// Packets no longer find the service.
+    RemoveService {
+        /// Address, port and protocol.
+        key: ServiceKey,
+    },
+    /// Frees a service's identifier.
+    FreeService {
+        /// The service's identifier.
+        id: u32,
+    },
+    /// Frees a backend's index; the record keeps its generation.
+    FreeBackend {
+        /// Index in BACKENDS.
+        index: BackendIndex,
+    },
+}
+
+/// The maps, real or not.
+pub trait Dataplane {
+    /// What the maps hold.
+    fn installed(&self) -> Result<Installed, Error>;
+
+    /// Carries one operation out.
+    fn apply(&mut self, operation: &Operation) -> Result<(), Error>;
+}
+
+/// What can go wrong between the daemon and the kernel. Each says what, where and what to do, in one line.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No maps are pinned.
+    #[error("nothing is loaded under {}; start `xdp-lb run -c FILE` or `xdp-lb attach IFACE`, or name another --pin-dir", .0.display())]
+    NothingPinned(PathBuf),
+    /// The pinned maps were written by another version.
+    #[error("the maps under {} have layout version {found}, this xdp-lb has {ours}; use the xdp-lb that made them, or remove them with `xdp-lb detach --all` (packets then reach the kernel)", pin_dir.display())]
+    Abi {
+        /// Where the maps are pinned.
+        pin_dir: PathBuf,
+        /// Their version.
+        found: u32,
+        /// The version of this program.
+        ours: u32,
+    },
+    /// A map could not be reached.
+    #[error("cannot {action} map {map}: {source}")]
+    Map {
+        /// What was tried.
+        action: &'static str,
+        /// The map's name.
+        map: &'static str,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// The kernel refused the program or its maps.
+    #[error("the kernel refuses the XDP program: {0}")]
+    Load(String),
+    /// A file of the BPF file system.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Pin {
+        /// What was tried.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// The machine lacks something.
+    #[error("{0}")]
+    Machine(String),
+    /// The interface carries another XDP program.
+    #[error(
+        "interface {interface} already carries XDP program \"{program}\" (id {id}), which is not ours; detach it first (ip link set dev {interface} xdp off), or choose another interface"
+    )]
+    Occupied {
+        /// The interface.
+        interface: String,
+        /// Name of the program there.
+        program: String,
+        /// Its identifier.
+        id: u32,
+    },
+    /// The interface does not take the program.
+    #[error("cannot attach to interface {interface} in {mode} mode: {cause}; {mend}")]
+    Attach {
+        /// The interface.
+        interface: String,
+        /// `native` or `generic`.
+        mode: &'static str,
+        /// The kernel's answer.
+        cause: String,
+        /// What to do.
+        mend: &'static str,
+    },
+    /// The interface carries no program of ours.
+    #[error("interface {interface} carries no program of ours ({attached}); name one of those, or --all")]
+    NotAttached {
+        /// The interface.
+        interface: String,
+        /// Those that do.
+        attached: String,
+    },
+}
+
+impl Error {
+    pub(crate) fn map(action: &'static str, map: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Map { action, map, source }
+    }
+
+    pub(crate) fn pin(action: &'static str, path: &std::path::Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Pin { action, path, source }
+    }
+}

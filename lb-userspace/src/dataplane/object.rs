@@ -1,0 +1,7 @@
+//! The compiled programs, embedded at build time.
+
+/// The balancer: program `balancer` and its maps.
+pub static BALANCER: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/balancer"));
+
+/// A program `pass` that passes everything, for the far ends of veth pairs.
+pub static PASS: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/pass"));

@@ -1,0 +1,47 @@
+//! Counters, summed over the CPUs.
+
+use lb_common::counters::{BackendStats, PacketCount, ServiceStats, Verdict};
+
+/// A record of a per-CPU map that can be summed.
+pub trait Sum: Copy + Default {
+    /// Adds another CPU's counters.
+    fn add(&mut self, other: &Self);
+
+    /// The sum over all CPUs.
+    fn total<'a>(records: impl IntoIterator<Item = &'a Self>) -> Self
+    where
+        Self: 'a,
+    {
+        let mut total = Self::default();
+        for record in records {
+            total.add(record);
+        }
+        total
+    }
+}
+
+impl Sum for PacketCount {
+    fn add(&mut self, other: &Self) {
+        self.packets += other.packets;
+        self.bytes += other.bytes;
+    }
+}
+
+impl Sum for ServiceStats {
+    fn add(&mut self, other: &Self) {
+        self.packets += other.packets;
+        self.bytes += other.bytes;
+        self.dropped += other.dropped;
+    }
+}
+
+impl Sum for BackendStats {
+    fn add(&mut self, other: &Self) {
+        self.packets += other.packets;
+        self.bytes += other.bytes;
+        self.connections += other.connections;
+    }
+}
+
+/// Counters of every verdict that this version knows.
+pub type VerdictCounts = Vec<(Verdict, PacketCount)>;

@@ -1,0 +1,236 @@
+//! What the command line and the API show of the maps: rows with the names of the configuration.
+
+use crate::dataplane::{
+    Dataplane as _, Error, Installed, InstalledBackend, InstalledService, kernel::Kernel, loader,
+};
+use lb_common::{
+    backend::Forwarding,
+    counters::{BackendStats, ServiceStats},
+    service::{TCP, address_from_bytes},
+};
+use serde::Serialize;
+use std::{
+    collections::HashMap,
+    net::{IpAddr, SocketAddr},
+    path::Path,
+};
+
+/// A service and its counters.
+#[derive(Clone, Debug, Serialize)]
+pub struct ServiceRow {
+    /// Name of the service.
+    pub service: String,
+    /// Virtual address and port, as in the configuration.
+    pub address: String,
+    /// `tcp` or `udp`.
+    pub protocol: &'static str,
+    /// The forwarding mode.
+    pub forwarding: &'static str,
+    /// Number of slots.
+    pub slots: u32,
+    /// Packets to the service, forwarded or dropped.
+    pub packets: u64,
+    /// Bytes of the frames.
+    pub bytes: u64,
+    /// Packets to the service that were dropped.
+    pub dropped: u64,
+}
+
+/// A backend and its counters.
+#[derive(Clone, Debug, Serialize)]
+pub struct BackendRow {
+    /// Name of the service.
+    pub service: String,
+    /// Name of the backend.
+    pub backend: String,
+    /// Its address.
+    pub address: IpAddr,
+    /// `up`; `unresolved`: its MAC address is not known yet; `disabled`: weight 0.
+    pub state: &'static str,
+    /// The configured weight.
+    pub weight: u32,
+    /// The weight in force.
+    pub effective_weight: u32,
+    /// Slots of the service that name it.
+    pub slots: u32,
+    /// Its share of the service's slots, 0 to 1.
+    pub share: f64,
+    /// The interface that leads to it; empty while unresolved.
+    pub interface: String,
+    /// MAC address of the next hop; empty while unresolved.
+    pub mac: String,
+    /// Its index in BACKENDS and `BACKEND_STATS`.
+    pub index: u16,
+    /// Packets forwarded to it.
+    pub packets: u64,
+    /// Bytes of those frames.
+    pub bytes: u64,
+    /// TCP connection attempts forwarded to it.
+    pub connections: u64,
+}
+
+/// A verdict and its counters.
+#[derive(Clone, Debug, Serialize)]
+pub struct VerdictRow {
+    /// `tx`, `redirect`, `pass` or `drop`.
+    pub action: &'static str,
+    /// Why.
+    pub reason: &'static str,
+    /// Packets that ended so.
+    pub packets: u64,
+    /// Bytes of the frames.
+    pub bytes: u64,
+    /// The reason in a sentence.
+    pub meaning: &'static str,
+}
+
+/// All rows.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// Services by name.
+    pub services: Vec<ServiceRow>,
+    /// Backends by service and name.
+    pub backends: Vec<BackendRow>,
+    /// Verdicts in the order of their counters.
+    pub verdicts: Vec<VerdictRow>,
+}
+
+/// Reads the maps pinned under `pin_dir`.
+pub fn read(pin_dir: &Path) -> Result<Report, Error> {
+    if !nix::unistd::geteuid().is_root() {
+        return Err(Error::Machine(
+            "reading the pinned maps needs root; run it with sudo, or as root".to_owned(),
+        ));
+    }
+    loader::pinned_meta(pin_dir)?.ok_or_else(|| Error::NothingPinned(pin_dir.to_owned()))?;
+    let kernel = Kernel::open(pin_dir)?;
+    let installed = kernel.installed()?;
+    let mut report = Report::new(
+        &installed,
+        |id| kernel.service_stats(id),
+        |backend| kernel.backend_stats(backend.index),
+    )?;
+    report.verdicts = kernel
+        .verdicts()?
+        .into_iter()
+        .map(|(verdict, count)| VerdictRow {
+            action: verdict.action(),
+            reason: verdict.reason(),
+            packets: count.packets,
+            bytes: count.bytes,
+            meaning: verdict.meaning(),
+        })
+        .collect();
+    Ok(report)
+}
+
+impl Report {
+    /// Rows of maps that count nothing.
+    #[must_use]
+    pub fn without_counters(installed: &Installed) -> Self {
+        let none = |_| Ok::<_, std::convert::Infallible>(ServiceStats::default());
+        let Ok(report) = Self::new(installed, none, |_| Ok(BackendStats::default()));
+        report
+    }
+
+    fn new<E>(
+        installed: &Installed,
+        service_stats: impl Fn(u32) -> Result<ServiceStats, E>,
+        backend_stats: impl Fn(&InstalledBackend) -> Result<BackendStats, E>,
+    ) -> Result<Self, E> {
+        let mut services = Vec::new();
+        let mut backends = Vec::new();
+        for service in &installed.services {
+            let own: Vec<_> = installed
+                .backends
+                .iter()
+                .filter(|backend| backend.record.service == service.record.id)
+                .collect();
+            let forwarding = own.first().map_or(Forwarding::L2Dsr as u8, |backend| backend.record.forwarding);
+            services.push(service_row(service, forwarding, &service_stats(service.record.id)?));
+            let mut slots: HashMap<u16, u32> = HashMap::new();
+            for slot in &service.slots {
+                *slots.entry(slot.backend).or_default() += 1;
+            }
+            for backend in own {
+                let slots = slots.get(&backend.index).copied().unwrap_or_default();
+                backends.push(backend_row(service, backend, slots, &backend_stats(backend)?));
+            }
+        }
+        backends.sort_by(|a, b| (&a.service, &a.backend).cmp(&(&b.service, &b.backend)));
+        Ok(Self { services, backends, verdicts: Vec::new() })
+    }
+
+    /// Only the rows of one service; all when none is named.
+    pub fn of_service(mut self, service: Option<&str>) -> anyhow::Result<Self> {
+        let Some(name) = service else {
+            return Ok(self);
+        };
+        if !self.services.iter().any(|row| row.service == name) {
+            let have: Vec<_> = self.services.iter().map(|row| row.service.as_str()).collect();
+            anyhow::bail!("there is no service \"{name}\"; there are: {}", have.join(", "));
+        }
+        self.services.retain(|row| row.service == name);
+        self.backends.retain(|row| row.service == name);
+        Ok(self)
+    }
+}
+
+fn service_row(service: &InstalledService, forwarding: u8, stats: &ServiceStats) -> ServiceRow {
+    ServiceRow {
+        service: service.name.clone(),
+        address: SocketAddr::new(service.key.ip(), service.key.port()).to_string(),
+        protocol: if service.key.protocol == TCP { "tcp" } else { "udp" },
+        forwarding: Forwarding::from_number(forwarding).map_or("unknown", Forwarding::name),
+        slots: service.record.slot_mask + 1,
+        packets: stats.packets,
+        bytes: stats.bytes,
+        dropped: stats.dropped,
+    }
+}
+
+fn backend_row(
+    service: &InstalledService,
+    backend: &InstalledBackend,
+    slots: u32,
+    stats: &BackendStats,
+) -> BackendRow {
+    let record = &backend.record;
+    let resolved = record.next_hop.is_resolved();
+    let state = match (resolved, backend.weight) {
+        (_, 0) => "disabled",
+        (false, _) => "unresolved",
+        (true, _) => "up",
+    };
+    BackendRow {
+        service: service.name.clone(),
+        backend: backend.name.clone(),
+        address: address_from_bytes(record.address),
+        state,
+        weight: backend.weight,
+        effective_weight: if resolved { backend.weight } else { 0 },
+        slots,
+        share: f64::from(slots) / f64::from(service.record.slot_mask + 1),
+        interface: interface_name(record.ifindex),
+        mac: if resolved { mac(record.next_hop.mac) } else { String::new() },
+        index: backend.index,
+        packets: stats.packets,
+        bytes: stats.bytes,
+        connections: stats.connections,
+    }
+}
+
+/// The interface's name; its number where this network namespace has no such interface.
+fn interface_name(ifindex: u32) -> String {
+    let names = nix::net::if_::if_nameindex().ok();
+    let name = names.as_ref().and_then(|all| all.iter().find(|interface| interface.index() == ifindex));
+    match name {
+        Some(interface) => interface.name().to_string_lossy().into_owned(),
+        None if ifindex == 0 => String::new(),
+        None => format!("if{ifindex}"),
+    }
+}
+
+fn mac(bytes: [u8; 6]) -> String {
+    bytes.map(|byte| format!("{byte:02x}")).join(":")
+}
