@@ -9,27 +9,18 @@ mod tests;
 
 use crate::{
     dataplane::{Installed, InstalledBackend, InstalledService, Operation},
-    state::{DesiredBackend, DesiredService},
+    state::{DesiredBackend, DesiredService, Way},
     table::{Member, changes},
 };
-use allocate::{Allocator, PlanError};
+use allocate::Allocator;
 use lb_common::{
     backend::{Backend, Forwarding},
     service::{Service, address_bytes},
     slot::{BackendIndex, NO_BACKEND, Slot},
 };
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
-pub use allocate::PlanError as Error;
-
-/// The operations, in the order of their phases.
-#[derive(Default)]
-struct Phases {
-    backends: Vec<Operation>,
-    ways: Vec<Operation>,
-    slots: Vec<Operation>,
-    services: Vec<Operation>,
-}
+pub use allocate::PlanError;
 
 /// The operations that turn what is installed into what is desired. `now`: seconds of the boot clock,
 /// recorded in the slots that move.
@@ -41,19 +32,12 @@ pub fn plan(
     desired: &[DesiredService],
     now: u32,
 ) -> Result<Vec<Operation>, PlanError> {
-    let mut allocator = Allocator::new(installed);
-    let mut phases = Phases::default();
-    let mut kept = BTreeSet::new();
+    let mut planner = Planner::new(installed, now);
     for service in desired {
-        let existing = installed.services.iter().find(|have| have.name == service.name);
-        plan_service(installed, existing, service, now, &mut allocator, &mut kept, &mut phases)?;
+        planner.service(service)?;
     }
-    let mut operations = phases.backends;
-    operations.append(&mut phases.ways);
-    operations.append(&mut phases.slots);
-    operations.append(&mut phases.services);
-    operations.extend(removals(installed, desired, &kept));
-    Ok(operations)
+    planner.removals(desired);
+    Ok(planner.phases.into_iter().flatten().collect())
 }
 
 /// Number of slots that an operation list moves.
@@ -66,142 +50,171 @@ pub fn slots_moved(operations: &[Operation]) -> usize {
     moved.sum()
 }
 
-fn plan_service(
-    installed: &Installed,
-    existing: Option<&InstalledService>,
-    desired: &DesiredService,
-    now: u32,
-    allocator: &mut Allocator,
-    kept: &mut BTreeSet<BackendIndex>,
-    phases: &mut Phases,
-) -> Result<(), PlanError> {
-    let id = match existing {
-        Some(have) => have.record.id,
-        None => {
-            let id = allocator.service()?;
-            phases.backends.push(Operation::NameService { id, name: desired.name.clone() });
-            id
-        }
-    };
-    let mut members = Vec::with_capacity(desired.backends.len());
-    for backend in &desired.backends {
-        let have = if existing.is_some() { find(installed, id, desired.forwarding, backend) } else { None };
-        let (index, usable) = match have {
-            Some(have) => (keep_backend(have, backend, phases), have.record.next_hop.is_resolved()),
-            None => (add_backend(id, desired.forwarding, backend, allocator, phases)?, false),
-        };
-        kept.insert(index);
-        let weight = if usable || backend.way.is_some() { backend.weight } else { 0 };
-        members.push(Member { name: &backend.name, index, weight });
-    }
-    let record = plan_slots(existing, desired, id, &members, now, allocator, phases)?;
-    if existing.is_none_or(|have| have.key != desired.key || have.record != record) {
-        phases.services.push(Operation::PutService { key: desired.key, record });
-    }
-    Ok(())
+/// Which list of [`Planner::phases`] an operation belongs to; they are carried out in this order.
+#[derive(Clone, Copy)]
+enum Phase {
+    Backends,
+    Ways,
+    Slots,
+    Services,
+    Removals,
 }
 
-/// The index of the backend as it stands, if the same backend stands at all: an address never changes under an index.
-fn find<'i>(
+struct Planner<'i> {
     installed: &'i Installed,
-    service: u32,
-    forwarding: Forwarding,
-    desired: &DesiredBackend,
-) -> Option<&'i InstalledBackend> {
-    installed.backends.iter().find(|have| {
-        have.record.service == service
-            && have.name == desired.name
-            && have.record.address == address_bytes(desired.address)
-            && have.record.forwarding == forwarding as u8
-    })
+    now: u32,
+    allocator: Allocator,
+    /// Backends by service, name and address, so that 4,096 of them are found without 4,096 searches each.
+    backends: HashMap<Identity<'i>, &'i InstalledBackend>,
+    kept: BTreeSet<BackendIndex>,
+    phases: [Vec<Operation>; 5],
 }
 
-fn keep_backend(have: &InstalledBackend, desired: &DesiredBackend, phases: &mut Phases) -> BackendIndex {
-    let index = have.index;
-    if let Some(way) = desired.way {
-        let stands = (have.record.next_hop, have.record.source, have.record.ifindex);
-        if stands != (way.next_hop, way.source, way.ifindex) {
-            let (next_hop, source, ifindex) = (way.next_hop, way.source, way.ifindex);
-            phases.ways.push(Operation::SetNextHop { index, next_hop, source, ifindex });
+/// What makes a backend the same one: an address or mode never changes under an index.
+type Identity<'i> = (u32, &'i str, [u8; 16], u8);
+
+impl<'i> Planner<'i> {
+    fn new(installed: &'i Installed, now: u32) -> Self {
+        let identity = |have: &'i InstalledBackend| {
+            (have.record.service, have.name.as_str(), have.record.address, have.record.forwarding)
+        };
+        Self {
+            installed,
+            now,
+            allocator: Allocator::new(installed),
+            backends: installed.backends.iter().map(|have| (identity(have), have)).collect(),
+            kept: BTreeSet::new(),
+            phases: Default::default(),
         }
     }
-    if have.weight != desired.weight {
-        phases.backends.push(Operation::SetWeight { index, weight: desired.weight });
-    }
-    index
-}
 
-fn add_backend(
-    service: u32,
-    forwarding: Forwarding,
-    desired: &DesiredBackend,
-    allocator: &mut Allocator,
-    phases: &mut Phases,
-) -> Result<BackendIndex, PlanError> {
-    let (index, generation) = allocator.backend()?;
-    let mut record = Backend {
-        generation,
-        address: address_bytes(desired.address),
-        service,
-        forwarding: forwarding as u8,
-        ..bytemuck::Zeroable::zeroed()
-    };
-    if let Some(way) = desired.way {
-        record = Backend { next_hop: way.next_hop, source: way.source, ifindex: way.ifindex, ..record };
+    fn push(&mut self, phase: Phase, operation: Operation) {
+        self.phases[phase as usize].push(operation);
     }
-    let (name, weight) = (desired.name.clone(), desired.weight);
-    phases.backends.push(Operation::AddBackend(InstalledBackend { index, name, weight, record }));
-    Ok(index)
-}
 
-/// Plans the slots; gives the service's record.
-fn plan_slots(
-    existing: Option<&InstalledService>,
-    desired: &DesiredService,
-    id: u32,
-    members: &[Member<'_>],
-    now: u32,
-    allocator: &mut Allocator,
-    phases: &mut Phases,
-) -> Result<Service, PlanError> {
-    let same_size = existing.filter(|have| have.slots.len() == desired.slots as usize);
-    let first_slot = match same_size {
-        Some(have) => have.record.first_slot,
-        None => allocator.slots(desired.slots)?,
-    };
-    // A table of another size starts as the old one repeated or cut: slot = hash & mask, so every flow that can
-    // keep its backend does.
-    let old = existing.map_or(&[][..], |have| &have.slots);
-    let mut table: Vec<_> = (0..desired.slots as usize)
-        .map(|slot| if old.is_empty() { NO_BACKEND } else { old[slot % old.len()].backend })
-        .collect();
-    let moves = changes(members, &table);
-    for change in &moves {
-        table[change.slot as usize] = change.to;
+    fn service(&mut self, desired: &DesiredService) -> Result<(), PlanError> {
+        let existing = self.installed.services.iter().find(|have| have.name == desired.name);
+        let id = match existing {
+            Some(have) => have.record.id,
+            None => {
+                let id = self.allocator.service()?;
+                self.push(Phase::Backends, Operation::NameService { id, name: desired.name.clone() });
+                id
+            }
+        };
+        let mut members = Vec::with_capacity(desired.backends.len());
+        for backend in &desired.backends {
+            members.push(self.backend(id, desired.forwarding, backend)?);
+        }
+        let record = self.slots(existing, desired, id, &members)?;
+        if existing.is_none_or(|have| have.key != desired.key || have.record != record) {
+            self.push(Phase::Services, Operation::PutService { key: desired.key, record });
+        }
+        Ok(())
     }
-    let write = |slot: u32, to| (first_slot + slot, Slot::stable(to, now));
-    let slots: Vec<_> = if same_size.is_some() {
-        moves.iter().map(|change| write(change.slot, change.to)).collect()
-    } else {
-        (0..).zip(&table).map(|(slot, &to)| write(slot, to)).collect()
-    };
-    if !slots.is_empty() {
-        phases.slots.push(Operation::SetSlots { service: desired.name.clone(), slots });
-    }
-    Ok(Service { id, first_slot, slot_mask: desired.slots - 1, reserved: 0 })
-}
 
-fn removals<'a>(
-    installed: &'a Installed,
-    desired: &'a [DesiredService],
-    kept: &'a BTreeSet<BackendIndex>,
-) -> impl Iterator<Item = Operation> + 'a {
-    let keys: BTreeSet<_> = desired.iter().map(|service| service.key).collect();
-    let keys = installed.services.iter().map(|have| have.key).filter(move |key| !keys.contains(key));
-    let names: BTreeSet<_> = desired.iter().map(|service| service.name.as_str()).collect();
-    let services = installed.services.iter().filter(move |have| !names.contains(have.name.as_str()));
-    let backends = installed.backends.iter().map(|have| have.index).filter(|index| !kept.contains(index));
-    keys.map(|key| Operation::RemoveService { key })
-        .chain(backends.map(|index| Operation::FreeBackend { index }))
-        .chain(services.map(|have| Operation::FreeService { id: have.record.id }))
+    /// Keeps or adds a backend; gives its place in the table. One that no packet could reach has no weight there.
+    fn backend<'d>(
+        &mut self,
+        service: u32,
+        forwarding: Forwarding,
+        desired: &'d DesiredBackend,
+    ) -> Result<Member<'d>, PlanError> {
+        let identity = (service, desired.name.as_str(), address_bytes(desired.address), forwarding as u8);
+        let have = self.backends.get(&identity).copied();
+        let index = match have {
+            Some(have) => self.keep_backend(have, desired),
+            None => self.add_backend(service, forwarding, desired)?,
+        };
+        self.kept.insert(index);
+        let reachable = desired.way.is_some() || have.is_some_and(|have| have.record.next_hop.is_resolved());
+        Ok(Member { name: &desired.name, index, weight: if reachable { desired.weight } else { 0 } })
+    }
+
+    fn keep_backend(&mut self, have: &InstalledBackend, desired: &DesiredBackend) -> BackendIndex {
+        let index = have.index;
+        if let Some(Way { next_hop, source, ifindex }) = desired.way
+            && (have.record.next_hop, have.record.source, have.record.ifindex) != (next_hop, source, ifindex)
+        {
+            self.push(Phase::Ways, Operation::SetNextHop { index, next_hop, source, ifindex });
+        }
+        if have.weight != desired.weight {
+            self.push(Phase::Backends, Operation::SetWeight { index, weight: desired.weight });
+        }
+        index
+    }
+
+    fn add_backend(
+        &mut self,
+        service: u32,
+        forwarding: Forwarding,
+        desired: &DesiredBackend,
+    ) -> Result<BackendIndex, PlanError> {
+        let (index, generation) = self.allocator.backend()?;
+        let mut record = Backend {
+            generation,
+            address: address_bytes(desired.address),
+            service,
+            forwarding: forwarding as u8,
+            ..bytemuck::Zeroable::zeroed()
+        };
+        if let Some(Way { next_hop, source, ifindex }) = desired.way {
+            record = Backend { next_hop, source, ifindex, ..record };
+        }
+        let (name, weight) = (desired.name.clone(), desired.weight);
+        self.push(Phase::Backends, Operation::AddBackend(InstalledBackend { index, name, weight, record }));
+        Ok(index)
+    }
+
+    /// Plans the slots; gives the service's record.
+    fn slots(
+        &mut self,
+        existing: Option<&InstalledService>,
+        desired: &DesiredService,
+        id: u32,
+        members: &[Member<'_>],
+    ) -> Result<Service, PlanError> {
+        let same_size = existing.filter(|have| have.slots.len() == desired.slots as usize);
+        let first_slot = match same_size {
+            Some(have) => have.record.first_slot,
+            None => self.allocator.slots(desired.slots)?,
+        };
+        // A table of another size starts as the old one repeated or cut: slot = hash & mask, so every flow that
+        // can keep its backend does.
+        let old = existing.map_or(&[][..], |have| &have.slots);
+        let mut table: Vec<_> = (0..desired.slots as usize)
+            .map(|slot| if old.is_empty() { NO_BACKEND } else { old[slot % old.len()].backend })
+            .collect();
+        let moves = changes(members, &table);
+        for change in &moves {
+            table[change.slot as usize] = change.to;
+        }
+        let write = |slot: u32, to| (first_slot + slot, Slot::stable(to, self.now));
+        let slots: Vec<_> = if same_size.is_some() {
+            moves.iter().map(|change| write(change.slot, change.to)).collect()
+        } else {
+            (0..).zip(&table).map(|(slot, &to)| write(slot, to)).collect()
+        };
+        if !slots.is_empty() {
+            self.push(Phase::Slots, Operation::SetSlots { service: desired.name.clone(), slots });
+        }
+        Ok(Service { id, first_slot, slot_mask: desired.slots - 1, reserved: 0 })
+    }
+
+    fn removals(&mut self, desired: &[DesiredService]) {
+        let keys: BTreeSet<_> = desired.iter().map(|service| service.key).collect();
+        let names: BTreeSet<_> = desired.iter().map(|service| service.name.as_str()).collect();
+        let installed = self.installed;
+        for have in installed.services.iter().filter(|have| !keys.contains(&have.key)) {
+            self.push(Phase::Removals, Operation::RemoveService { key: have.key });
+        }
+        for have in &installed.backends {
+            if !self.kept.contains(&have.index) {
+                self.push(Phase::Removals, Operation::FreeBackend { index: have.index });
+            }
+        }
+        for have in installed.services.iter().filter(|have| !names.contains(have.name.as_str())) {
+            self.push(Phase::Removals, Operation::FreeService { id: have.record.id });
+        }
+    }
 }
