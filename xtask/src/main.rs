@@ -1,3 +1,82 @@
-//! The project's own commands.
+//! The project's own commands: what a newcomer, and the continuous integration, type.
+//!
+//! `setup` finds or installs what the others need; they call it by themselves, and it is silent when nothing
+//! is missing.
 
-fn main() {}
+mod build;
+mod checks;
+mod demo;
+mod doctests;
+mod process;
+mod progress;
+mod setup;
+mod test;
+mod workspace;
+
+use std::{ffi::OsString, process::ExitCode};
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use crate::{progress::Progress, setup::Need, workspace::Workspace};
+
+/// The project's own commands.
+#[derive(Parser)]
+#[command(bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Find or install the eBPF toolchain and the test tools (again and again if you like: it is idempotent).
+    Setup,
+    /// Build xdp-lb and the demonstration, with the eBPF objects in them.
+    Build {
+        /// With optimisation.
+        #[arg(long)]
+        release: bool,
+    },
+    /// Formatting, lints, documentation examples, then every test. Needs root: the tests make network namespaces.
+    Test {
+        /// Passed on to `cargo nextest run`, after `--`.
+        #[arg(last = true)]
+        nextest: Vec<OsString>,
+    },
+    /// A balancer with clients and backends in network namespaces, with its picture. Needs root.
+    Demo {
+        /// Leave the namespaces and the balancer running afterwards.
+        #[arg(long)]
+        keep: bool,
+    },
+    /// What a change must pass: `deny`, then `test`; the same as `test` with CI=true in the environment.
+    Ci,
+    /// Licences, duplicate dependencies and their sources (cargo-deny, installed when missing).
+    Deny,
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            Progress::failed(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<()> {
+    let workspace = Workspace::find()?;
+    match command {
+        Command::Setup => setup::all(&workspace),
+        Command::Build { release } => {
+            setup::ensure(&workspace, Need::Build)?;
+            build::binaries(&workspace, release)
+        }
+        Command::Test { nextest } => test::run(&workspace, &nextest, test::is_ci()),
+        Command::Demo { keep } => demo::run(&workspace, keep),
+        Command::Ci => test::run(&workspace, &[], true),
+        Command::Deny => checks::deny(&workspace),
+    }
+}

@@ -1,0 +1,32 @@
+//! The commands that the tests and the demonstration start.
+
+use anyhow::Result;
+
+use super::apt;
+use crate::{progress::Progress, workspace::Workspace};
+
+/// Each with Debian's package for it.
+const COMMANDS: &[(&str, &str)] = &[
+    ("ip", "iproute2"),
+    ("ethtool", "ethtool"),
+    ("bpftool", "bpftool"),
+    ("nginx", "nginx-light"),
+    ("curl", "curl"),
+    ("ping", "iputils-ping"),
+];
+
+/// Their names when all are there.
+pub fn describe(workspace: &Workspace) -> Option<String> {
+    let all = || COMMANDS.iter().map(|(command, _)| *command).collect::<Vec<_>>().join(", ");
+    missing(workspace).is_empty().then(all)
+}
+
+/// Installs the packages of those that are missing.
+pub fn install(workspace: &Workspace, progress: &Progress) -> Result<()> {
+    apt::install(&missing(workspace), progress)
+}
+
+fn missing(workspace: &Workspace) -> Vec<&'static str> {
+    let absent = COMMANDS.iter().filter(|(command, _)| workspace.which(command).is_none());
+    absent.map(|(_, package)| *package).collect()
+}
