@@ -110,7 +110,7 @@ impl<'p> Cursor<'p> {
     #[inline(always)]
     #[must_use]
     pub const fn remaining(&self) -> usize {
-        if self.at > self.end { 0 } else { self.end - self.at }
+        self.end.saturating_sub(self.at)
     }
 }
 

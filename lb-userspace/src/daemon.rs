@@ -179,10 +179,10 @@ impl Balancer {
     fn start(&mut self, config: &Config, interfaces: &[Interface]) -> anyhow::Result<()> {
         match self.loaded.adopted {
             Adopted::Everything => {
-                info!("adopted program and maps under {}", config.daemon.pin_dir.display())
+                info!("adopted program and maps under {}", config.daemon.pin_dir.display());
             }
             Adopted::Maps => {
-                info!("adopted the maps under {}, with a new program", config.daemon.pin_dir.display())
+                info!("adopted the maps under {}, with a new program", config.daemon.pin_dir.display());
             }
             Adopted::Nothing => info!("loaded; pinned under {}", config.daemon.pin_dir.display()),
         }

@@ -68,7 +68,7 @@ fn keep(state_dir: &Path, key: HashKey) -> anyhow::Result<()> {
     if kept(state_dir).ok().flatten() == Some(key) {
         return Ok(());
     }
-    let text: String = key.0.iter().map(|byte| format!("{byte:02x}")).collect();
+    let text = format!("{:032x}", u128::from_be_bytes(key.0));
     let write = || {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(state_dir)?;
         let new = state_dir.join("hash_key.new");

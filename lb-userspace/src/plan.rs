@@ -94,13 +94,12 @@ impl<'i> Planner<'i> {
 
     fn service(&mut self, desired: &DesiredService) -> Result<(), PlanError> {
         let existing = self.installed.services.iter().find(|have| have.name == desired.name);
-        let id = match existing {
-            Some(have) => have.record.id,
-            None => {
-                let id = self.allocator.service()?;
-                self.push(Phase::Backends, Operation::NameService { id, name: desired.name.clone() });
-                id
-            }
+        let id = if let Some(have) = existing {
+            have.record.id
+        } else {
+            let id = self.allocator.service()?;
+            self.push(Phase::Backends, Operation::NameService { id, name: desired.name.clone() });
+            id
         };
         let mut members = Vec::with_capacity(desired.backends.len());
         for backend in &desired.backends {

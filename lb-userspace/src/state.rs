@@ -118,9 +118,9 @@ impl State {
     #[must_use]
     pub fn name_of(&self, address: IpAddr) -> String {
         let all = self.services.iter().flat_map(|service| service.backends.iter().map(move |b| (service, b)));
-        let named = all.filter(|(_, backend)| backend.address == address);
+        let there = all.filter(|(_, backend)| backend.address == address);
         let names: Vec<_> =
-            named.map(|(service, backend)| format!("{}/{}", service.name, backend.name)).collect();
+            there.map(|(service, backend)| format!("{}/{}", service.name, backend.name)).collect();
         format!("{} ({address})", names.join(", "))
     }
 

@@ -193,7 +193,7 @@ fn backend_row(
     service: &InstalledService,
     backend: &InstalledBackend,
     slots: u32,
-    stats: &BackendStats,
+    counted: &BackendStats,
 ) -> BackendRow {
     let record = &backend.record;
     let resolved = record.next_hop.is_resolved();
@@ -214,9 +214,9 @@ fn backend_row(
         interface: interface_name(record.ifindex),
         mac: if resolved { mac(record.next_hop.mac) } else { String::new() },
         index: backend.index,
-        packets: stats.packets,
-        bytes: stats.bytes,
-        connections: stats.connections,
+        packets: counted.packets,
+        bytes: counted.bytes,
+        connections: counted.connections,
     }
 }
 

@@ -165,7 +165,7 @@ impl Kernel {
 impl Dataplane for Kernel {
     fn installed(&self) -> Result<Installed, Error> {
         let mut services = Vec::new();
-        for entry in self.services.iter() {
+        for entry in &self.services {
             let (Record(key), Record(record)) = entry.map_err(read("SERVICES"))?;
             let bad = || io::Error::new(io::ErrorKind::InvalidData, "a service outside of its maps");
             let service = self.installed_service(key, record).ok_or_else(bad);
