@@ -7,7 +7,10 @@ use std::collections::BTreeSet;
 
 /// The maps have no room for what is desired.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the pinned maps have room for {room} {what}, and more are needed")]
+#[error(
+    "the pinned maps have room for {room} {what}, and the configuration needs more; `xdp-lb detach --all` and a new \
+     start of the daemon make larger ones (packets reach the kernel in between)"
+)]
 pub struct PlanError {
     /// `services`, `backends` or `slots`.
     pub what: &'static str,
