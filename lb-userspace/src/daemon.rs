@@ -8,7 +8,7 @@ use crate::{
         loader::{self, Adopted, Loaded, Specialisation},
     },
     hash_key,
-    neighbour::{Interface, ResolveError, Resolver, Watch},
+    neighbour::{Interface, REFRESH_INTERVAL, ResolveError, Resolver, Watch},
     plan,
     state::{Event, State, sizes_of},
 };
@@ -32,8 +32,8 @@ use tracing::{info, warn};
 
 /// How long the boot waits for backends to answer ARP or neighbour discovery.
 const FIRST_RESOLUTION: Duration = Duration::from_secs(2);
-/// How often everything is looked at again, whether netlink told of a change or not.
-const RESYNC: Duration = Duration::from_secs(15);
+/// How often everything is looked at again, whether netlink told of a change or not, and neighbours are kept fresh.
+const RESYNC: Duration = REFRESH_INTERVAL;
 /// How often backends that never answered are asked again.
 const RETRY: Duration = Duration::from_secs(1);
 /// How often the program's log lines are fetched, when there are any.
@@ -81,10 +81,10 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         tokio::select! {
             _ = ended.recv() => break,
             _ = interrupted.recv() => break,
-            _ = watch.changed() => balancer.follow(&resolver, false).await,
+            _ = watch.changed() => balancer.follow(&resolver, Cause::Change).await,
             _ = read_log.tick(), if packet_log.is_some() => packet_log.iter_mut().for_each(EbpfLogger::flush),
-            _ = resync.tick() => balancer.follow(&resolver, true).await,
-            _ = retry.tick(), if !balancer.state.unresolved().is_empty() => balancer.follow(&resolver, true).await,
+            _ = resync.tick() => balancer.follow(&resolver, Cause::Resync).await,
+            _ = retry.tick(), if !balancer.state.unresolved().is_empty() => balancer.follow(&resolver, Cause::Retry).await,
         }
     }
     info!("ends; the program stays attached, `xdp-lb detach --all` removes it");
@@ -166,6 +166,17 @@ fn boot_seconds() -> u32 {
     clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(0, |time| time.tv_sec() as u32)
 }
 
+/// Why netlink is asked again.
+#[derive(Clone, Copy)]
+enum Cause {
+    /// It told of a change.
+    Change,
+    /// A backend never answered.
+    Retry,
+    /// It is time.
+    Resync,
+}
+
 /// The desired state and the maps that follow it.
 struct Balancer {
     state: State,
@@ -225,23 +236,29 @@ impl Balancer {
         Ok(())
     }
 
-    /// Asks netlink again, and follows what changed. `solicit`: also asks backends that are not resolved.
-    async fn follow(&mut self, resolver: &Resolver, solicit: bool) {
+    /// Asks netlink again, and follows what changed.
+    async fn follow(&mut self, resolver: &Resolver, cause: Cause) {
         let addresses = self.state.addresses();
-        let deadline = if solicit { RETRY / 2 } else { Duration::ZERO };
+        let deadline = if matches!(cause, Cause::Retry) { RETRY / 2 } else { Duration::ZERO };
         let answers = resolver.resolve_all(&addresses, deadline).await;
         let mut changed = false;
+        let mut next_hops = Vec::with_capacity(answers.len());
         for (address, answer) in addresses.into_iter().zip(answers) {
             match answer {
                 Ok(next_hop) if next_hop.gateway.is_some() => {
-                    warn!(
-                        "backend {} is behind a gateway now; its last way stays",
-                        self.state.name_of(address)
-                    );
+                    warn!("backend {} is behind a gateway now; its last way stays", self.state.name_of(address));
                 }
-                Ok(next_hop) => changed |= self.state.handle(Event::NextHop(address, next_hop)),
+                Ok(next_hop) => {
+                    changed |= self.state.handle(Event::NextHop(address, next_hop.clone()));
+                    next_hops.push(next_hop);
+                }
                 Err(error) => warn!("backend {}: {error}; its last way stays", self.state.name_of(address)),
             }
+        }
+        if matches!(cause, Cause::Resync)
+            && let Err(error) = resolver.refresh(&next_hops).await
+        {
+            warn!("cannot keep neighbours fresh: {error}");
         }
         if changed || self.behind {
             let done = self.reconcile();
