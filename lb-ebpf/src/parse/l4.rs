@@ -45,10 +45,14 @@ pub const fn balanced(protocol: u8) -> bool {
 }
 
 impl Transport<'_> {
-    /// The ports; `None` when the frame ends before them.
+    /// The ports; `None` when the packet or the frame ends before them. Behind a short packet comes Ethernet's padding,
+    /// which names no service.
     #[inline(always)]
     #[must_use]
     pub fn ports(&self) -> Option<Ports> {
+        if self.length < size_of::<[u8; 4]>() {
+            return None;
+        }
         let ports = self.cursor.peek::<[u8; 4]>()?;
         let word = crate::cursor::load_u32(ports).to_ne_bytes();
         Some(Ports { word: ports_word(word), destination: [word[2], word[3]] })
