@@ -1,7 +1,7 @@
 //! IPv6 (RFC 8200) and its extension headers.
 
 use super::{Transport, l4};
-use crate::cursor::{Cursor, load_be16};
+use crate::cursor::{Cursor, load_be16, load_u32x4};
 use lb_common::{counters::PassReason, limits::MAX_EXTENSION_HEADERS};
 use network_types::ip::Ipv6Hdr;
 
@@ -24,6 +24,9 @@ pub fn parse<'p>(cursor: &mut Cursor<'p>) -> Result<(&'p Ipv6Hdr, Transport<'p>)
     if header.vcf[0] >> 4 != 6 {
         return Err(PassReason::MalformedIp);
     }
+    if is_mapped(&header.dst_addr) {
+        return Err(PassReason::NoService);
+    }
     let payload = usize::from(load_be16(&header.payload_len));
     let mut protocol = header.next_hdr;
     let mut walked = 0;
@@ -32,6 +35,14 @@ pub fn parse<'p>(cursor: &mut Cursor<'p>) -> Result<(&'p Ipv6Hdr, Transport<'p>)
     }
     let length = payload.checked_sub(walked).ok_or(PassReason::MalformedIp)?;
     Ok((header, Transport { protocol, cursor: *cursor, length }))
+}
+
+/// Whether it is an IPv4 address mapped into IPv6, `::ffff:a.b.c.d` (RFC 4291 section 2.5.5.2): it has no place on the wire,
+/// and in SERVICES it would name an IPv4 service.
+#[inline(always)]
+fn is_mapped(address: &[u8; 16]) -> bool {
+    let [first, second, third, _] = load_u32x4(address);
+    third == 0xffff_u32.to_be() && first | second == 0
 }
 
 /// Walks extension headers up to TCP or UDP: its number, and the bytes walked.
