@@ -90,7 +90,7 @@ impl BedBuilder {
 }
 
 /// Removes what killed processes left, before this process makes its first bed.
-fn sweep_once() -> Result<()> {
+pub(super) fn sweep_once() -> Result<()> {
     static SWEPT: OnceLock<Result<Vec<BedName>, String>> = OnceLock::new();
     match SWEPT.get_or_init(|| sweep().map_err(|error| format!("{error:#}"))) {
         Ok(_) => Ok(()),

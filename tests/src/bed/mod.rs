@@ -21,6 +21,7 @@ mod http;
 mod names;
 mod namespace;
 mod pass;
+mod pins;
 mod process;
 mod server;
 
@@ -42,6 +43,7 @@ pub use self::{
     names::BedName,
     namespace::{Namespace, run, shown},
     pass::{Passing, attach_pass},
+    pins::Pins,
     process::Process,
     server::Nginx,
 };
