@@ -61,14 +61,18 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let mut interrupted = signal(SignalKind::interrupt())?;
     let resolver = Resolver::new()?;
     let mut watch = Watch::new()?;
-    let interfaces = interfaces(&resolver, &config).await?;
+    interfaces(&resolver, &config).await?;
 
     let mut state = State::default();
     state.handle(Event::Configured(config.clone()));
     resolve_first(&resolver, &mut state).await?;
 
     let _lock = lock(&config.daemon.state_dir)?;
-    let mut balancer = Balancer { loaded: load(&config, &state, options.log_packets)?, state, behind: false };
+    let loaded = load(&config, &state, options.log_packets)?;
+    let mut balancer = Balancer { loaded, state, behind: false };
+    // Again, because the links that were pinned may run a new program by now.
+    let interfaces = interfaces(&resolver, &config).await;
+    let interfaces = interfaces.inspect_err(|_| balancer.undo(&config.daemon.pin_dir))?;
     balancer.start(&config, &interfaces).inspect_err(|_| balancer.undo(&config.daemon.pin_dir))?;
     let mut packet_log = balancer.packet_log()?;
     info!("ready");
