@@ -8,7 +8,7 @@ use crate::{
         loader::{self, Adopted, Loaded, Specialisation},
     },
     hash_key,
-    neighbour::{Interface, REFRESH_INTERVAL, ResolveError, Resolver, Watch},
+    neighbour::{Interface, NextHop, REFRESH_INTERVAL, ResolveError, Resolver, Watch},
     plan,
     state::{Event, State, sizes_of},
 };
@@ -32,9 +32,9 @@ use tracing::{info, warn};
 
 /// How long the boot waits for backends to answer ARP or neighbour discovery.
 const FIRST_RESOLUTION: Duration = Duration::from_secs(2);
-/// How often everything is looked at again, whether netlink told of a change or not, and neighbours are kept fresh.
+/// How often everything is looked at again, whether netlink told of a change or not.
 const RESYNC: Duration = REFRESH_INTERVAL;
-/// How often backends that never answered are asked again.
+/// How often backends that do not answer are asked again.
 const RETRY: Duration = Duration::from_secs(1);
 /// How often the program's log lines are fetched, when there are any.
 const READ_LOG: Duration = Duration::from_millis(100);
@@ -69,7 +69,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
 
     let _lock = lock(&config.daemon.state_dir)?;
     let loaded = load(&config, &state, options.log_packets)?;
-    let mut balancer = Balancer { loaded, state, behind: false };
+    let mut balancer = Balancer { loaded, state, behind: false, silent: true };
     // Again, because the links that were pinned may run a new program by now.
     let interfaces = interfaces(&resolver, &config).await;
     let interfaces = interfaces.inspect_err(|_| balancer.undo(&config.daemon.pin_dir))?;
@@ -85,10 +85,10 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         tokio::select! {
             _ = ended.recv() => break,
             _ = interrupted.recv() => break,
-            _ = watch.changed() => balancer.follow(&resolver, Cause::Change).await,
+            _ = watch.changed() => balancer.follow(&resolver, false).await,
             _ = read_log.tick(), if packet_log.is_some() => packet_log.iter_mut().for_each(EbpfLogger::flush),
-            _ = resync.tick() => balancer.follow(&resolver, Cause::Resync).await,
-            _ = retry.tick(), if !balancer.state.unresolved().is_empty() => balancer.follow(&resolver, Cause::Retry).await,
+            _ = resync.tick() => balancer.follow(&resolver, true).await,
+            _ = retry.tick(), if balancer.silent => balancer.follow(&resolver, true).await,
         }
     }
     info!("ends; the program stays attached, `xdp-lb detach --all` removes it");
@@ -170,23 +170,14 @@ fn boot_seconds() -> u32 {
     clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(0, |time| time.tv_sec() as u32)
 }
 
-/// Why netlink is asked again.
-#[derive(Clone, Copy)]
-enum Cause {
-    /// It told of a change.
-    Change,
-    /// A backend never answered.
-    Retry,
-    /// It is time.
-    Resync,
-}
-
 /// The desired state and the maps that follow it.
 struct Balancer {
     state: State,
     loaded: Loaded,
     /// The last attempt to bring the maps to the desired state failed.
     behind: bool,
+    /// The kernel has no MAC address of some backend, whether it once had or not.
+    silent: bool,
 }
 
 impl Balancer {
@@ -194,10 +185,10 @@ impl Balancer {
     fn start(&mut self, config: &Config, interfaces: &[Interface]) -> anyhow::Result<()> {
         match self.loaded.adopted {
             Adopted::Everything => {
-                info!("adopted program and maps under {}", config.daemon.pin_dir.display());
+                info!("adopted program and maps under {}", config.daemon.pin_dir.display())
             }
             Adopted::Maps => {
-                info!("adopted the maps under {}, with a new program", config.daemon.pin_dir.display());
+                info!("adopted the maps under {}, with a new program", config.daemon.pin_dir.display())
             }
             Adopted::Nothing => info!("loaded; pinned under {}", config.daemon.pin_dir.display()),
         }
@@ -240,29 +231,29 @@ impl Balancer {
         Ok(())
     }
 
-    /// Asks netlink again, and follows what changed.
-    async fn follow(&mut self, resolver: &Resolver, cause: Cause) {
+    /// Asks netlink again, and follows what changed. `solicit`: also asks backends that are not resolved, and has
+    /// the kernel confirm those that it has not heard of for long, as it does only for neighbours of its own.
+    async fn follow(&mut self, resolver: &Resolver, solicit: bool) {
         let addresses = self.state.addresses();
-        let deadline = if matches!(cause, Cause::Retry) { RETRY / 2 } else { Duration::ZERO };
+        let deadline = if solicit { RETRY / 2 } else { Duration::ZERO };
         let answers = resolver.resolve_all(&addresses, deadline).await;
+        let known: Vec<NextHop> = answers.iter().flatten().cloned().collect();
+        self.silent = known.iter().any(|next_hop| next_hop.mac.is_none());
+        if solicit && let Err(error) = resolver.refresh(&known).await {
+            warn!("{error}; a backend whose MAC address changes is not noticed until this works");
+        }
         let mut changed = false;
-        let mut next_hops = Vec::with_capacity(answers.len());
         for (address, answer) in addresses.into_iter().zip(answers) {
             match answer {
                 Ok(next_hop) if next_hop.gateway.is_some() => {
-                    warn!("backend {} is behind a gateway now; its last way stays", self.state.name_of(address));
+                    warn!(
+                        "backend {} is behind a gateway now; its last way stays",
+                        self.state.name_of(address)
+                    );
                 }
-                Ok(next_hop) => {
-                    changed |= self.state.handle(Event::NextHop(address, next_hop.clone()));
-                    next_hops.push(next_hop);
-                }
+                Ok(next_hop) => changed |= self.state.handle(Event::NextHop(address, next_hop)),
                 Err(error) => warn!("backend {}: {error}; its last way stays", self.state.name_of(address)),
             }
-        }
-        if matches!(cause, Cause::Resync)
-            && let Err(error) = resolver.refresh(&next_hops).await
-        {
-            warn!("cannot keep neighbours fresh: {error}");
         }
         if changed || self.behind {
             let done = self.reconcile();
