@@ -11,16 +11,12 @@ use crate::{
     neighbour::{Interface, NextHop, REFRESH_INTERVAL, ResolveError, Resolver, Watch},
     plan,
     state::{Event, State, sizes_of},
+    state_dir::StateDir,
 };
 use anyhow::Context as _;
 use aya_log::EbpfLogger;
-use nix::{
-    fcntl::{Flock, FlockArg},
-    time::{ClockId, clock_gettime},
-};
+use nix::time::{ClockId, clock_gettime};
 use std::{
-    fs,
-    os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -67,13 +63,14 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     state.handle(Event::Configured(config.clone()));
     resolve_first(&resolver, &mut state).await?;
 
-    let _lock = lock(&config.daemon.state_dir)?;
+    let mut state_dir = StateDir::lock(&config.daemon.state_dir)?;
     let loaded = load(&config, &state, options.log_packets)?;
     let mut balancer = Balancer { loaded, state, behind: false, silent: true };
     // Again, because the links that were pinned may run a new program by now.
     let interfaces = interfaces(&resolver, &config).await;
     let interfaces = interfaces.inspect_err(|_| balancer.undo(&config.daemon.pin_dir))?;
     balancer.start(&config, &interfaces).inspect_err(|_| balancer.undo(&config.daemon.pin_dir))?;
+    state_dir.keep();
     let mut packet_log = balancer.packet_log()?;
     info!("ready");
 
@@ -137,22 +134,6 @@ async fn resolve_first(resolver: &Resolver, state: &mut State) -> anyhow::Result
 
 fn blame(state: &State, address: std::net::IpAddr, error: &ResolveError) -> anyhow::Error {
     anyhow::anyhow!("backend {}: {error}", state.name_of(address))
-}
-
-/// Makes sure that one daemon owns the state directory.
-fn lock(state_dir: &Path) -> anyhow::Result<Flock<fs::File>> {
-    let path = state_dir.join("lock");
-    let open = || {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(state_dir)?;
-        fs::OpenOptions::new().write(true).create(true).truncate(false).open(&path)
-    };
-    let file = open().with_context(|| format!("cannot write to state_dir {}", state_dir.display()))?;
-    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| {
-        anyhow::anyhow!(
-            "another xdp-lb daemon holds {}; stop it first, or give this one a state_dir and pin_dir of its own",
-            path.display()
-        )
-    })
 }
 
 fn load(config: &Config, state: &State, log_packets: bool) -> anyhow::Result<Loaded> {

@@ -12,7 +12,8 @@ use std::{
     path::Path,
 };
 
-const FILE: &str = "hash_key";
+/// Name of the file in the state directory.
+pub(crate) const FILE: &str = "hash_key";
 
 /// Chooses the key; `configured` and `pinned` where there are such.
 pub fn choose(

@@ -9,5 +9,6 @@ pub mod hash_key;
 pub mod neighbour;
 pub mod plan;
 pub mod state;
+pub mod state_dir;
 pub mod table;
 pub mod view;
