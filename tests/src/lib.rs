@@ -2,10 +2,17 @@
 //!
 //! * [`bed`]: namespaces, veth pairs, processes and servers, all removed when their guard is dropped
 //! * [`fixture`]: packet in, verdict, packet out and counters, through `BPF_PROG_TEST_RUN`
+//! * [`config`]: the balancer's configuration for a bed
+//! * [`ask`]: what the balancer and the kernel say about it
 //! * [`load`]: a bounded number of TCP connections from the client, counted by the backend that answered
+//! * [`echo`] and [`traffic`]: flows that go on beside a test, in numbered messages
 //! * [`wait`]: waiting for a condition, with a deadline
 
+pub mod ask;
 pub mod bed;
+pub mod config;
+pub mod echo;
 pub mod fixture;
 pub mod load;
+pub mod traffic;
 pub mod wait;
