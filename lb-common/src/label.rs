@@ -13,7 +13,7 @@ pub struct Name(pub [u8; NAME_BYTES]);
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 pub struct ServiceLabel {
-    /// The service's name; empty: the identifier is free.
+    /// The service's name. Meant for identifiers that a record of SERVICES names; after a crash another may keep one.
     pub name: Name,
 }
 

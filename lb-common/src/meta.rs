@@ -24,8 +24,9 @@ pub struct Meta {
     pub features: u32,
     /// Level of the program's log lines that it was specialised for; 0: none.
     pub log_level: u32,
-    /// Always 0.
-    pub reserved: u32,
+    /// The kernel's identifier of the program that this describes. A crash between pinning one and writing this
+    /// leaves another pinned.
+    pub program_id: u32,
     /// The secret of the flow hash, so that whoever adopts the maps goes on with the same hash.
     pub hash_key: [u8; 16],
     /// Version of the program that wrote this, as text filled up with zeros.

@@ -52,6 +52,9 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     if let Some(pin_dir) = options.pin_dir {
         config.daemon.pin_dir = pin_dir;
     }
+    if config.daemon.metrics.is_some() {
+        warn!("metrics are not served by this version; `xdp-lb stats --json` has the counters");
+    }
     loader::preflight()?;
     let mut ended = signal(SignalKind::terminate())?;
     let mut interrupted = signal(SignalKind::interrupt())?;
@@ -88,7 +91,8 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
             _ = retry.tick(), if balancer.silent => balancer.follow(&resolver, true).await,
         }
     }
-    info!("ends; the program stays attached, `xdp-lb detach --all` removes it");
+    let pin_dir = config.daemon.pin_dir.display();
+    info!("ends; the program stays attached, `xdp-lb --pin-dir {pin_dir} detach --all` removes it");
     Ok(())
 }
 
@@ -166,14 +170,21 @@ impl Balancer {
     fn start(&mut self, config: &Config, interfaces: &[Interface]) -> anyhow::Result<()> {
         match self.loaded.adopted {
             Adopted::Everything => {
-                info!("adopted program and maps under {}", config.daemon.pin_dir.display())
+                info!("adopted program and maps under {}", config.daemon.pin_dir.display());
             }
             Adopted::Maps => {
-                info!("adopted the maps under {}, with a new program", config.daemon.pin_dir.display())
+                info!("adopted the maps under {}, with a new program", config.daemon.pin_dir.display());
             }
             Adopted::Nothing => info!("loaded; pinned under {}", config.daemon.pin_dir.display()),
         }
         self.reconcile()?;
+        for name in self.loaded.links.names()? {
+            if !config.daemon.interfaces.contains(&name) {
+                info!(
+                    "{name} carries the program too, though the configuration does not name it; `xdp-lb detach {name}` takes it off"
+                );
+            }
+        }
         for interface in interfaces {
             let name = &interface.name;
             match self.loaded.links.attach(&mut self.loaded.program, interface, config.daemon.xdp_mode)? {

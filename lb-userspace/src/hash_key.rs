@@ -37,8 +37,13 @@ pub fn choose(
     Ok(key)
 }
 
+/// The key that is kept, else a new one; keeps nothing. For a program that is loaded before its daemon.
+pub fn kept_or_random(state_dir: &Path) -> anyhow::Result<HashKey> {
+    kept(state_dir)?.map_or_else(random, Ok)
+}
+
 /// A new key from the kernel's random numbers.
-pub fn random() -> anyhow::Result<HashKey> {
+fn random() -> anyhow::Result<HashKey> {
     let mut key = HashKey([0; 16]);
     fs::File::open("/dev/urandom")
         .and_then(|mut file| file.read_exact(&mut key.0))

@@ -11,14 +11,12 @@ use crate::{
 };
 
 /// Builds and runs it, in our terminal.
-pub fn run(workspace: &Workspace, keep: bool) -> Result<()> {
+pub fn run(workspace: &Workspace, option: Option<&str>) -> Result<()> {
     workspace::require_root("the demonstration, which makes network namespaces,")?;
     setup::ensure(workspace, Need::Run)?;
     build::binaries(workspace, false)?;
     let mut demo = Command::new(build::program("demo")?);
     demo.current_dir(workspace.root()).env("PATH", workspace.path());
-    if keep {
-        demo.arg("--keep");
-    }
+    demo.args(option);
     process::run(&mut demo)
 }

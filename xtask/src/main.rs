@@ -49,6 +49,9 @@ enum Command {
         /// Leave the namespaces and the balancer running afterwards.
         #[arg(long)]
         keep: bool,
+        /// End a demonstration that was left running.
+        #[arg(long, conflicts_with = "keep")]
+        stop: bool,
     },
     /// What a change must pass: `deny`, then `test`; the same as `test` with CI=true in the environment.
     Ci,
@@ -75,7 +78,9 @@ fn run(command: Command) -> Result<()> {
             build::binaries(&workspace, release)
         }
         Command::Test { nextest } => test::run(&workspace, &nextest, test::is_ci()),
-        Command::Demo { keep } => demo::run(&workspace, keep),
+        Command::Demo { keep: true, .. } => demo::run(&workspace, Some("--keep")),
+        Command::Demo { stop: true, .. } => demo::run(&workspace, Some("--stop")),
+        Command::Demo { .. } => demo::run(&workspace, None),
         Command::Ci => test::run(&workspace, &[], true),
         Command::Deny => checks::deny(&workspace),
     }

@@ -3,7 +3,7 @@
 
 use super::output;
 use crate::{
-    config::XdpMode,
+    config::{self, XdpMode},
     daemon,
     dataplane::{
         Error,
@@ -36,7 +36,11 @@ pub fn run(pin_dir: &Path, name: &str, mode: XdpMode, json: bool) -> anyhow::Res
         None => loader::load(
             pin_dir,
             sizes_of(&[]),
-            loader::Specialisation { features: features::ALL, log_level: 0, hash_key: hash_key::random()?.0 },
+            loader::Specialisation {
+                features: features::ALL,
+                log_level: 0,
+                hash_key: hash_key::kept_or_random(Path::new(config::STATE_DIR))?.0,
+            },
         )?,
     };
     let fresh = loaded.adopted == loader::Adopted::Nothing;

@@ -25,5 +25,5 @@ pub fn list(pin_dir: &Path, service: Option<&str>, json: bool) -> anyhow::Result
             share,
         ]
     });
-    output::table(&header, 6, rows)
+    output::table(&header, 6..9, rows)
 }

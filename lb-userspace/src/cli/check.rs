@@ -70,7 +70,7 @@ fn tables(file: &Path, answer: &Answer) -> anyhow::Result<()> {
             row.slots.to_string(),
         ]
     });
-    output::table(&header, 4, rows)?;
+    output::table(&header, 4..5, rows)?;
     output::line("")?;
     let header = ["SERVICE", "BACKEND", "ADDRESS", "WEIGHT", "SLOTS", "SHARE"];
     let rows = answer.backends.iter().map(|row| {
@@ -84,5 +84,5 @@ fn tables(file: &Path, answer: &Answer) -> anyhow::Result<()> {
             share,
         ]
     });
-    output::table(&header, 3, rows)
+    output::table(&header, 3..6, rows)
 }

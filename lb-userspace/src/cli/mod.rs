@@ -128,7 +128,9 @@ pub fn run(arguments: Arguments) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("xdp-lb: {error:#}");
+            for line in format!("{error:#}").lines() {
+                eprintln!("xdp-lb: {line}");
+            }
             ExitCode::FAILURE
         }
     }

@@ -2,12 +2,15 @@
 
 use comfy_table::{CellAlignment, Table, TableStyle};
 use serde::Serialize;
-use std::io::{self, Write as _};
+use std::{
+    io::{self, Write as _},
+    ops::Range,
+};
 
-/// Prints rows as a table under `header`; columns from `numbers` on are aligned to the right.
+/// Prints rows as a table under `header`; the columns `numbers` are aligned to the right.
 pub fn table(
     header: &[&str],
-    numbers: usize,
+    numbers: Range<usize>,
     rows: impl IntoIterator<Item = Vec<String>>,
 ) -> anyhow::Result<()> {
     let mut table = Table::new();
@@ -15,7 +18,7 @@ pub fn table(
     for row in rows {
         table.add_row(row);
     }
-    for column in table.column_iter_mut().skip(numbers) {
+    for column in table.column_iter_mut().take(numbers.end).skip(numbers.start) {
         column.set_cell_alignment(CellAlignment::Right);
     }
     line(&table.trim_fmt())

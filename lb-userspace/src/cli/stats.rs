@@ -19,7 +19,7 @@ fn tables(report: &Report, verdicts: bool) -> anyhow::Result<()> {
             .chain(numbers)
             .collect()
     });
-    output::table(&header, 3, rows)?;
+    output::table(&header, 3..6, rows)?;
     output::line("")?;
     let header =
         ["SERVICE", "BACKEND", "ADDRESS", "STATE", "WEIGHT", "SLOTS", "PACKETS", "BYTES", "CONNECTIONS"];
@@ -30,7 +30,7 @@ fn tables(report: &Report, verdicts: bool) -> anyhow::Result<()> {
             .chain(numbers.map(|number: u64| number.to_string()))
             .collect()
     });
-    output::table(&header, 4, rows)?;
+    output::table(&header, 4..9, rows)?;
     if !verdicts {
         return Ok(());
     }
@@ -44,6 +44,5 @@ fn tables(report: &Report, verdicts: bool) -> anyhow::Result<()> {
             row.meaning.to_owned(),
         ]
     });
-    // The meaning stands last and reads from the left.
-    output::table(&["VERDICT", "REASON", "PACKETS", "BYTES", "MEANING"], 5, rows)
+    output::table(&["VERDICT", "REASON", "PACKETS", "BYTES", "MEANING"], 2..4, rows)
 }

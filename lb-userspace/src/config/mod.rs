@@ -13,9 +13,13 @@ pub mod rules;
 mod validate;
 
 pub use error::{ConfigError, Problem};
+/// Where durable state is kept unless the configuration says otherwise.
+pub const STATE_DIR: &str = validate::STATE_DIR;
+
 pub use model::{Algorithm, Backend, Choice, Config, Daemon, HashKey, LogLevel, Protocol, Service, XdpMode};
 
 use error::Source;
+
 use std::path::Path;
 
 /// Reads and validates a configuration file.

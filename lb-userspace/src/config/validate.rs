@@ -12,7 +12,8 @@ use std::hash::Hash;
 use std::net::IpAddr;
 use toml::Spanned;
 
-const STATE_DIR: &str = "/var/lib/xdp-lb";
+/// Where durable state is kept unless told otherwise.
+pub(super) const STATE_DIR: &str = "/var/lib/xdp-lb";
 const PIN_DIR: &str = "/sys/fs/bpf/xdp-lb";
 const API: &str = "/run/xdp-lb/api.sock";
 const DEFAULT_WEIGHT: u32 = 100;

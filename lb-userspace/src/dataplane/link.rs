@@ -106,20 +106,10 @@ impl Links {
 
     /// Swaps the program of every link, each at once: no packet is without a program.
     pub fn replace_program(&self, program: &mut Xdp) -> Result<(), Error> {
+        let new = program.info().map_err(|error| Error::Load(error.to_string()))?.id();
         for name in self.names()? {
-            let path = self.path(&name);
-            let failed = |error: String| Error::pin("replace the program of", &path)(io::Error::other(error));
-            let link: FdLink = PinnedLink::from_pin(&path).map_err(|error| failed(error.to_string()))?.into();
-            let link = XdpLink::try_from(link).map_err(|error| failed(error.to_string()))?;
-            match program.attach_to_link(link) {
-                Ok(id) => drop(program.take_link(id)),
-                // The interface is gone, and the link with it.
-                Err(ProgramError::SyscallError(error))
-                    if error.io_error.raw_os_error() == Some(libc::ENOLINK) =>
-                {
-                    remove_if_there(&path)?;
-                }
-                Err(error) => return Err(failed(error.to_string())),
+            if self.program_of(&name) != Some(new) {
+                replace_one(program, &self.path(&name))?;
             }
         }
         Ok(())
@@ -143,6 +133,21 @@ impl Links {
     fn path(&self, name: &str) -> PathBuf {
         self.directory.join(name.replace('.', ":"))
     }
+}
+
+fn replace_one(program: &mut Xdp, path: &Path) -> Result<(), Error> {
+    let failed = |error: String| Error::pin("replace the program of", path)(io::Error::other(error));
+    let link: FdLink = PinnedLink::from_pin(path).map_err(|error| failed(error.to_string()))?.into();
+    let link = XdpLink::try_from(link).map_err(|error| failed(error.to_string()))?;
+    match program.attach_to_link(link) {
+        Ok(id) => drop(program.take_link(id)),
+        // The interface is gone, and the link with it.
+        Err(ProgramError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::ENOLINK) => {
+            remove_if_there(path)?;
+        }
+        Err(error) => return Err(failed(error.to_string())),
+    }
+    Ok(())
 }
 
 /// Removes a pin; that it is gone already is as good.

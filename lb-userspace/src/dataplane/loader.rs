@@ -72,9 +72,9 @@ pub fn preflight() -> Result<(), Error> {
     }
     match is_program_supported(ProgramType::Xdp) {
         Ok(true) => Ok(()),
-        Ok(false) => refuse(
-            "the kernel has no XDP; boot one built with CONFIG_BPF_SYSCALL=y and CONFIG_XDP_SOCKETS or a distribution's, Linux 5.15 or later",
-        ),
+        Ok(false) => {
+            refuse("the kernel has no XDP; boot one built with CONFIG_BPF_SYSCALL=y, Linux 5.15 or later")
+        }
         Err(error) => Err(Error::Machine(format!(
             "the kernel refuses bpf() ({error}); boot one built with CONFIG_BPF_SYSCALL=y, or lift the container's seccomp filter"
         ))),
@@ -123,11 +123,13 @@ pub fn load(pin_dir: &Path, sizes: Sizes, wanted: Specialisation) -> Result<Load
     bpffs::prepare(pin_dir)?;
     let links = Links::new(pin_dir);
     let found = pinned_meta(pin_dir)?;
-    if found.is_some_and(|meta| fits(&meta, wanted)) {
-        // Without a program, as after a crash in between, a new one goes onto the maps.
-        if let Ok(Some(loaded)) = pinned(pin_dir) {
-            return Ok(loaded);
-        }
+    // Without the program that META describes, as after a crash in between, a new one goes onto the maps.
+    if let Some(meta) = found
+        && let Ok(Some(mut loaded)) = pinned(pin_dir)
+        && fits(&meta, wanted, program_id(&loaded.program)?)
+    {
+        links.replace_program(&mut loaded.program)?;
+        return Ok(loaded);
     }
     if found.is_none() {
         remove_all(pin_dir)?;
@@ -137,7 +139,7 @@ pub fn load(pin_dir: &Path, sizes: Sizes, wanted: Specialisation) -> Result<Load
     links.replace_program(&mut program)?;
     publish_program(pin_dir)?;
     let mut kernel = Kernel::open(pin_dir)?;
-    kernel.write_meta(&meta(wanted))?;
+    kernel.write_meta(&meta(wanted, program_id(&program)?))?;
     let adopted = if found.is_some() { Adopted::Maps } else { Adopted::Nothing };
     Ok(Loaded { kernel, program, links, adopted, log_level: wanted.log_level, object: Some(object) })
 }
@@ -169,7 +171,11 @@ fn new_program_path(pin_dir: &Path) -> PathBuf {
     pin_dir.join("program_new")
 }
 
-fn meta(of: Specialisation) -> Meta {
+fn program_id(program: &Xdp) -> Result<u32, Error> {
+    program.info().map(|info| info.id()).map_err(|error| Error::Load(chain(&error)))
+}
+
+fn meta(of: Specialisation, program_id: u32) -> Meta {
     let mut text = [0; 32];
     for (to, from) in text.iter_mut().zip(build().bytes()) {
         *to = from;
@@ -178,7 +184,7 @@ fn meta(of: Specialisation) -> Meta {
         abi_version: ABI_VERSION,
         features: of.features,
         log_level: of.log_level.into(),
-        reserved: 0,
+        program_id,
         hash_key: of.hash_key,
         build: text,
     }
@@ -186,8 +192,8 @@ fn meta(of: Specialisation) -> Meta {
 
 /// Whether the pinned program is the one that is wanted. One that logs is never kept: its log lines end with
 /// the daemon that read them.
-fn fits(found: &Meta, wanted: Specialisation) -> bool {
-    wanted.log_level == 0 && *found == meta(wanted)
+fn fits(found: &Meta, wanted: Specialisation, program_id: u32) -> bool {
+    wanted.log_level == 0 && *found == meta(wanted, program_id)
 }
 
 fn load_object(pin_dir: &Path, sizes: Sizes, wanted: Specialisation) -> Result<(Ebpf, Xdp), Error> {

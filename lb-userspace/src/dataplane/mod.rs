@@ -181,7 +181,7 @@ pub enum Error {
     Machine(String),
     /// The interface carries another XDP program.
     #[error(
-        "interface {interface} already carries XDP program \"{program}\" (id {id}), which is not ours; detach it first (ip link set dev {interface} xdp off), or choose another interface"
+        "interface {interface} already carries XDP program \"{program}\" (id {id}), which is not of this pin directory; take it off (`xdp-lb --pin-dir DIR detach {interface}` when it is another xdp-lb's, `ip link set dev {interface} xdp off`, or `bpftool link detach id N`), or choose another interface"
     )]
     Occupied {
         /// The interface.

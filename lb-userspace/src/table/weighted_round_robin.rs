@@ -2,7 +2,7 @@
 //! move as few slots as the new quotas allow.
 //!
 //! All results depend on the members' names and weights alone, not on the order in which they are given:
-//! balancers that share a configuration fill the same table.
+//! balancers that share a configuration fill the same table. After a change a table also depends on the one before.
 
 use super::schedule::even_order;
 use lb_common::slot::{BackendIndex, NO_BACKEND};
