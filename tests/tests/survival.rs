@@ -202,17 +202,24 @@ fn another_feature_swaps_the_program_under_traffic() {
 #[test]
 fn detach_removes_program_and_pins() {
     let bed = Bed::builder().build().unwrap();
+    let mut keys = Vec::new();
     for args in [&["detach", INTERFACE][..], &["detach", "--all"]] {
         let (mut balancer, _) = start(&bed, &config(&bed, &everything(&bed, &[1]).unwrap())).unwrap();
         let id = program_id(&bed).unwrap();
         assert!(carries_xdp(&bed, INTERFACE).unwrap());
         assert!(balancer.stop().unwrap().success());
+        keys.push(std::fs::read(bed.directory().join("state/hash_key")).unwrap());
         let said = ask::text(bed.xdp_lb().unwrap().args(args)).unwrap();
         assert_eq!(said, "detached from eth0; program and maps removed\n");
         assert!(!carries_xdp(&bed, INTERFACE).unwrap());
         assert!(!bed.pin_dir().exists(), "{} stays", bed.pin_dir().display());
         wait_until(GRACE, "the program to go", || program_is_gone(id)).unwrap();
     }
+    // Not printed: it is a secret.
+    assert!(
+        keys[0] == keys[1],
+        "flows would reach other backends after the program was removed and loaded again"
+    );
 }
 
 fn ping(bed: &Bed, v6: bool) -> Result<()> {
