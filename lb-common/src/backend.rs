@@ -18,23 +18,39 @@ pub mod link_flags {
     pub const RESOLVED: u16 = 1 << 0;
 }
 
+/// The interface that leads to a backend, in one aligned 64-bit word, stored and loaded whole.
+#[repr(C, align(8))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Pod, Zeroable)]
+pub struct Departure {
+    /// MAC address of the interface.
+    pub mac: [u8; 6],
+    /// VLAN identifier of the interface (1 to 4094); 0: it has none, and tags leave as they came.
+    pub vlan: u16,
+}
+
 /// How a packet reaches the backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Forwarding {
     /// The destination MAC is rewritten; the backend answers the client directly.
     L2Dsr = 0,
+    /// The packet travels inside an IP packet to the backend (RFC 2003, 2473, 4213).
+    Ipip = 1,
+    /// The packet travels inside UDP (generic UDP encapsulation, variant 1).
+    Gue = 2,
 }
 
 impl Forwarding {
     /// Every mode.
-    pub const ALL: &[Self] = &[Self::L2Dsr];
+    pub const ALL: &[Self] = &[Self::L2Dsr, Self::Ipip, Self::Gue];
 
     /// The mode's name in the configuration.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::L2Dsr => "l2-dsr",
+            Self::Ipip => "ipip",
+            Self::Gue => "gue",
         }
     }
 
@@ -42,6 +58,23 @@ impl Forwarding {
     #[must_use]
     pub fn from_number(number: u8) -> Option<Self> {
         Self::ALL.iter().copied().find(|mode| *mode as u8 == number)
+    }
+
+    /// Whether packets reach the backend inside another packet, so that it may be behind routers.
+    #[must_use]
+    pub const fn is_tunnel(self) -> bool {
+        matches!(self, Self::Ipip | Self::Gue)
+    }
+
+    /// Bytes that the mode adds to a packet for a backend of this family.
+    #[must_use]
+    pub const fn overhead(self, ipv6: bool) -> u16 {
+        let outer = if ipv6 { 40 } else { 20 };
+        match self {
+            Self::L2Dsr => 0,
+            Self::Ipip => outer,
+            Self::Gue => outer + 8,
+        }
     }
 }
 
@@ -52,25 +85,45 @@ impl Forwarding {
 pub struct Backend {
     /// MAC address of the next hop.
     pub next_hop: LinkAddress,
-    /// MAC address of the interface that leads there.
-    pub source: LinkAddress,
-    /// Index of the interface that leads there.
+    /// The interface that leads there.
+    pub departure: Departure,
+    /// Index of that interface; of the interface below it where it is a VLAN's.
     pub ifindex: u32,
     /// Raised each time the index is given to another backend; 0: never used.
     pub generation: u32,
     /// The backend's address, IPv4 mapped into IPv6.
     pub address: [u8; 16],
+    /// Source address of the outer packet in tunnel modes, of the backend's family.
+    pub tunnel_source: [u8; 16],
     /// Identifier of the service that the backend belongs to.
-    pub service: u32,
-    /// The backend's port in network byte order; 0: the service's.
+    pub service: u16,
+    /// Port in network byte order: the encapsulation's for gue.
     pub port: [u8; 2],
+    /// Largest IP packet on the way to the backend, in bytes.
+    pub mtu: u16,
     /// A [`Forwarding`].
     pub forwarding: u8,
-    /// Always 0.
-    pub reserved: [u8; 17],
+    /// Low bits of `tunnel_source` that vary with the flow, at most 32.
+    pub source_bits: u8,
 }
 
 const _: () = assert!(size_of::<Backend>() == 64);
+
+impl Departure {
+    /// The word as it stands in the map.
+    #[inline(always)]
+    #[must_use]
+    pub fn to_word(self) -> u64 {
+        bytemuck::cast(self)
+    }
+
+    /// The departure that a word of the map stands for.
+    #[inline(always)]
+    #[must_use]
+    pub fn from_word(word: u64) -> Self {
+        bytemuck::cast(word)
+    }
+}
 
 impl LinkAddress {
     /// An address that is known.

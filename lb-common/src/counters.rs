@@ -47,7 +47,9 @@ macro_rules! reasons {
     ($(#[$meta:meta])* $name:ident { $($(#[doc = $doc:literal])+ $variant:ident = $value:literal, $text:literal;)* }) => {
         $(#[$meta])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        #[repr(u32)]
+        // As wide as a pointer: in a `Result` beside one, a narrower reason would overlay half of it, and the verifier
+        // does not follow a pointer that is put together from halves.
+        #[repr(u64)]
         pub enum $name { $($(#[doc = $doc])+ $variant = $value,)* }
 
         impl $name {
@@ -104,6 +106,10 @@ reasons! {
         TcpHeader = 35, "tcp-header";
         /// Ended within the UDP header, or a UDP length below 8 or past the packet's end.
         UdpHeader = 36, "udp-header";
+        /// Too long for the way to the backend once encapsulated.
+        TooBig = 37, "too-big";
+        /// The frame could not be given room for another header.
+        NoRoom = 38, "no-room";
     }
 }
 

@@ -10,8 +10,12 @@ pub mod features {
     pub const EVERY_PORT: u32 = 1 << 1;
     /// A UDP service exists.
     pub const UDP: u32 = 1 << 2;
+    /// A service forwards by ipip.
+    pub const IPIP: u32 = 1 << 3;
+    /// A service forwards by gue.
+    pub const GUE: u32 = 1 << 4;
     /// Every bit that this build knows.
-    pub const ALL: u32 = IPV6 | EVERY_PORT | UDP;
+    pub const ALL: u32 = IPV6 | EVERY_PORT | UDP | IPIP | GUE;
 }
 
 /// The record at index 0 of META.

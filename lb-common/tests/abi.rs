@@ -2,7 +2,7 @@
 //! at them.
 
 use bytemuck::Zeroable;
-use lb_common::backend::{Backend, Forwarding, LinkAddress, link_flags};
+use lb_common::backend::{Backend, Departure, Forwarding, LinkAddress, link_flags};
 use lb_common::counters::{BackendStats, PacketCount, ServiceStats, VERDICT_COUNTERS, Verdict};
 use lb_common::label::{BackendLabel, Name, ServiceLabel};
 use lb_common::meta::{Meta, features};
@@ -39,7 +39,8 @@ fn layout() -> Result<String, std::fmt::Error> {
         Service { id, first_slot, slot_mask, reserved }
         Slot { backend, previous, since }
         LinkAddress { mac, flags }
-        Backend { next_hop, source, ifindex, generation, address, service, port, forwarding, reserved }
+        Departure { mac, vlan }
+        Backend { next_hop, departure, ifindex, generation, address, tunnel_source, service, port, mtu, forwarding, source_bits }
         PacketCount { packets, bytes }
         ServiceStats { packets, bytes, dropped }
         BackendStats { packets, bytes, connections }
@@ -49,8 +50,8 @@ fn layout() -> Result<String, std::fmt::Error> {
     }
     writeln!(text, "Name {} {}", size_of::<Name>(), align_of::<Name>())?;
     constants! { text,
-        NO_BACKEND, link_flags::RESOLVED, Forwarding::L2Dsr as u8,
-        features::IPV6, features::EVERY_PORT, features::UDP, VERDICT_COUNTERS,
+        NO_BACKEND, link_flags::RESOLVED, Forwarding::L2Dsr as u8, Forwarding::Ipip as u8, Forwarding::Gue as u8,
+        features::IPV6, features::EVERY_PORT, features::UDP, features::IPIP, features::GUE, VERDICT_COUNTERS,
         limits::NAME_BYTES, limits::MAX_SERVICES, limits::MAX_BACKENDS,
     }
     for bits in 0..4u32 {

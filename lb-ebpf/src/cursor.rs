@@ -84,20 +84,6 @@ impl<'p> Cursor<'p> {
         Some(unsafe { &*(self.at as *const T) })
     }
 
-    /// The header at the cursor, to be changed. `None` when the frame ends before.
-    ///
-    /// # Safety
-    /// No reference to the same bytes is alive.
-    #[inline(always)]
-    #[must_use]
-    pub unsafe fn peek_mut<T: Header>(&self) -> Option<&'p mut T> {
-        if self.at + size_of::<T>() > self.end {
-            return None;
-        }
-        // SAFETY: as in `peek`; the caller vouches that the reference is the only one.
-        Some(unsafe { &mut *(self.at as *mut T) })
-    }
-
     /// Moves the cursor on by `bytes`, past the frame's end if need be: the next take then finds nothing.
     #[inline(always)]
     pub fn skip(&mut self, bytes: usize) {
@@ -114,6 +100,38 @@ impl<'p> Cursor<'p> {
     }
 }
 
+/// A position in a frame that is being rewritten. Each byte is handed out once.
+pub struct Writer<'p> {
+    at: usize,
+    end: usize,
+    frame: PhantomData<&'p mut [u8]>,
+}
+
+impl<'p> Writer<'p> {
+    /// A writer at the frame's first byte.
+    ///
+    /// # Safety
+    /// As for [`Cursor::new`], and nothing else refers to the frame for `'p`.
+    #[inline(always)]
+    #[must_use]
+    pub const unsafe fn new(start: usize, end: usize) -> Self {
+        Self { at: start, end, frame: PhantomData }
+    }
+
+    /// The next bytes as a header to be written; `None` when the frame ends before.
+    #[inline(always)]
+    pub fn take<T: Header>(&mut self) -> Option<&'p mut T> {
+        let at = self.at;
+        if at + size_of::<T>() > self.end {
+            return None;
+        }
+        self.at = at + size_of::<T>();
+        // SAFETY: the bytes are inside the frame, a `Header` accepts any bit pattern at an even address, and no
+        // byte is handed out twice.
+        Some(unsafe { &mut *(at as *mut T) })
+    }
+}
+
 /// Four bytes of a header as one load. LLVM's BPF target splits a load of unaligned bytes into single bytes; the
 /// machines that run XDP load words at any address, and the verifier insists on alignment only where they do not.
 #[inline(always)]
@@ -126,6 +144,21 @@ pub const fn load_u32(bytes: &[u8; 4]) -> u32 {
     }
     #[cfg(not(target_arch = "bpf"))]
     u32::from_ne_bytes(*bytes)
+}
+
+/// Writes a header as words in network order, one store each; see [`load_u32`].
+#[inline(always)]
+pub fn store_words<const BYTES: usize, const WORDS: usize>(header: &mut [u8; BYTES], words: [u32; WORDS]) {
+    const { assert!(BYTES == WORDS * 4) };
+    #[cfg(target_arch = "bpf")]
+    // SAFETY: the header's bytes are inside the packet, as the reference proves, and exactly as many as the words'.
+    unsafe {
+        header.as_mut_ptr().cast::<[u32; WORDS]>().write(words.map(u32::to_be));
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    for (bytes, word) in header.chunks_exact_mut(4).zip(words) {
+        bytes.copy_from_slice(&word.to_be_bytes());
+    }
 }
 
 /// Two bytes of a header in network order as one load and one byte swap; see [`load_u32`].

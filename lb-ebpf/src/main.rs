@@ -11,22 +11,27 @@
 
 mod counters;
 mod maps;
+mod send;
 mod service;
 
 use aya_ebpf::{helpers::bpf_redirect, macros::xdp, programs::XdpContext};
 use aya_log_ebpf::debug;
 use counters::Outcome;
 use lb_common::{
+    backend::Backend,
     counters::{DropReason, PassReason, Verdict},
     meta::features,
+    service::Service,
+    slot::{BackendIndex, NO_BACKEND},
 };
 use lb_ebpf::{
-    cursor::Cursor,
-    forward::l2_dsr,
-    parse::{Transport, eth, ipv4, ipv6},
+    parse::{
+        Transport,
+        eth::{self, Link, Network},
+        ipv4, ipv6,
+    },
     select::{Addresses, slot_index},
 };
-use network_types::eth::EthHdr;
 
 /// The balancer.
 #[xdp]
@@ -44,18 +49,18 @@ pub fn balancer(ctx: XdpContext) -> u32 {
 
 #[inline(always)]
 fn balance(ctx: &XdpContext) -> Result<Outcome, PassReason> {
-    let frame = frame(ctx);
-    let mut cursor = frame;
-    match eth::parse(&mut cursor)? {
-        eth::Network::Ipv4 => {
+    let mut cursor = send::frame(ctx);
+    let link = eth::parse(&mut cursor)?;
+    match link.network {
+        Network::Ipv4 => {
             let (ip, transport) = ipv4::parse(&mut cursor)?;
-            balance_ip(ctx, frame, ip, &transport)
+            balance_ip(ctx, &link, ip, &transport)
         }
-        eth::Network::Ipv6 if maps::enabled(features::IPV6) => {
+        Network::Ipv6 if maps::enabled(features::IPV6) => {
             let (ip, transport) = ipv6::parse(&mut cursor)?;
-            balance_ip(ctx, frame, ip, &transport)
+            balance_ip(ctx, &link, ip, &transport)
         }
-        eth::Network::Ipv6 => Err(PassReason::Ipv6Unused),
+        Network::Ipv6 => Err(PassReason::Ipv6Unused),
     }
 }
 
@@ -63,7 +68,7 @@ fn balance(ctx: &XdpContext) -> Result<Outcome, PassReason> {
 #[inline(always)]
 fn balance_ip(
     ctx: &XdpContext,
-    frame: Cursor<'_>,
+    link: &Link,
     ip: &impl Addresses,
     transport: &Transport<'_>,
 ) -> Result<Outcome, PassReason> {
@@ -75,41 +80,24 @@ fn balance_ip(
         Err(reason) => return drop(reason),
     };
     let hash = ip.flow_hash(ports.word, transport.protocol, maps::key_word);
-    let Some(slot) = maps::slot(slot_index(service, hash)) else {
-        return drop(DropReason::NoBackend);
+    let (index, backend) = match choose(service, hash) {
+        Ok(chosen) => chosen,
+        Err(reason) => return drop(reason),
     };
-    match forward(ctx, frame, slot.backend) {
-        Ok(ifindex) => Ok(Outcome::Forward { service: service.id, backend: slot.backend, opens, ifindex }),
+    match send::send(ctx, link, &ip.inner(), backend, hash) {
+        Ok(ifindex) => Ok(Outcome::Forward { service: service.id, backend: index, opens, ifindex }),
         Err(reason) => drop(reason),
     }
 }
 
-/// Rewrites the frame for the backend; gives the interface to send it by where that is another one.
+/// The backend that the flow's slot names.
 #[inline(always)]
-fn forward(ctx: &XdpContext, frame: Cursor<'_>, index: u16) -> Result<Option<u32>, DropReason> {
-    let backend = match maps::backend(index) {
-        Some(backend) if index != lb_common::slot::NO_BACKEND => backend,
-        _ => return Err(DropReason::NoBackend),
-    };
-    let (next_hop, source, ifindex) = maps::next_hop(backend);
-    if !next_hop.is_resolved() {
-        return Err(DropReason::NoNextHop);
+fn choose(service: &Service, hash: u64) -> Result<(BackendIndex, &'static Backend), DropReason> {
+    let slot = maps::slot(slot_index(service, hash)).ok_or(DropReason::NoBackend)?;
+    match maps::backend(slot.backend) {
+        Some(backend) if slot.backend != NO_BACKEND => Ok((slot.backend, backend)),
+        _ => Err(DropReason::NoBackend),
     }
-    let ethernet = ethernet(frame).ok_or(DropReason::IpLength)?;
-    l2_dsr::rewrite(ethernet, next_hop, source);
-    Ok((ifindex as usize != ctx.ingress_ifindex()).then_some(ifindex))
-}
-
-#[inline(always)]
-fn frame(ctx: &XdpContext) -> Cursor<'_> {
-    // SAFETY: the kernel gives the bounds, and the verifier checks every use of them.
-    unsafe { Cursor::new(ctx.data(), ctx.data_end()) }
-}
-
-#[inline(always)]
-fn ethernet(frame: Cursor<'_>) -> Option<&mut EthHdr> {
-    // SAFETY: parsing is over, its reference to the Ethernet header is gone.
-    unsafe { frame.peek_mut::<EthHdr>() }
 }
 
 #[inline(always)]

@@ -9,7 +9,7 @@ use aya_ebpf::{
 };
 use core::ptr::from_ref;
 use lb_common::{
-    backend::{Backend, LinkAddress},
+    backend::{Backend, Departure, LinkAddress},
     counters::{BackendStats, PacketCount, ServiceStats, VERDICT_COUNTERS},
     hash::{KeyWords, WORDS_V6},
     label::{BackendLabel, ServiceLabel},
@@ -86,14 +86,13 @@ pub fn backend(index: u16) -> Option<&'static Backend> {
     BACKENDS.get(u32::from(index))
 }
 
-/// The backend's next hop, the address to send from and the interface to send by, each in one load.
+/// The backend's next hop and the interface that leads there, each in one load.
 #[inline(always)]
-pub fn next_hop(backend: &Backend) -> (LinkAddress, LinkAddress, u32) {
-    let load = |word: &LinkAddress| {
-        // SAFETY: an aligned word of the record; volatile, because the daemon stores to it at any time.
-        LinkAddress::from_word(unsafe { from_ref(word).cast::<u64>().read_volatile() })
-    };
-    (load(&backend.next_hop), load(&backend.source), backend.ifindex)
+pub fn way(backend: &Backend) -> (LinkAddress, Departure) {
+    // SAFETY: aligned words of the record; volatile, because the daemon stores to them at any time.
+    let load = |word: *const u64| unsafe { word.read_volatile() };
+    let next_hop = LinkAddress::from_word(load(from_ref(&backend.next_hop).cast()));
+    (next_hop, Departure::from_word(load(from_ref(&backend.departure).cast())))
 }
 
 /// This CPU's counters of a service.

@@ -1,6 +1,9 @@
 //! From a flow to its slot.
 
-use crate::cursor::{load_u32, load_u32x4};
+use crate::{
+    cursor::{load_be16, load_u32, load_u32x4},
+    forward::Inner,
+};
 use lb_common::{
     hash::flow_hash,
     service::{Service, ServiceKey},
@@ -14,6 +17,8 @@ pub trait Addresses {
     /// The flow's keyed hash; `ports` as made by [`lb_common::hash::ports_word`], `key` gives the key's words
     /// one by one, so that IPv4 loads no more of them than it uses.
     fn flow_hash(&self, ports: u32, protocol: u8, key: impl Fn(usize) -> u32) -> u64;
+    /// The packet as the inside of a tunnel.
+    fn inner(&self) -> Inner;
 }
 
 impl Addresses for Ipv4Hdr {
@@ -31,6 +36,11 @@ impl Addresses for Ipv4Hdr {
         let words = [source, destination, ports, u32::from(protocol)];
         flow_hash(words, [key(0), key(1), key(2), key(3)])
     }
+
+    #[inline(always)]
+    fn inner(&self) -> Inner {
+        Inner { ipv6: false, length: usize::from(load_be16(&self.tot_len)), traffic_class: self.tos }
+    }
 }
 
 impl Addresses for Ipv6Hdr {
@@ -46,6 +56,13 @@ impl Addresses for Ipv6Hdr {
         let words = [s[0], d[0], s[1], d[1], s[2], d[2], s[3], d[3], ports, u32::from(protocol)];
         let key = [key(0), key(1), key(2), key(3), key(4), key(5), key(6), key(7), key(8), key(9)];
         flow_hash(words, key)
+    }
+
+    #[inline(always)]
+    fn inner(&self) -> Inner {
+        let [high, low, ..] = self.vcf;
+        let length = usize::from(load_be16(&self.payload_len)) + Self::LEN;
+        Inner { ipv6: true, length, traffic_class: high << 4 | low >> 4 }
     }
 }
 

@@ -120,9 +120,9 @@ async fn resolve_first(resolver: &Resolver, state: &mut State) -> anyhow::Result
     let answers = resolver.resolve_all(&addresses, FIRST_RESOLUTION).await;
     for (address, answer) in addresses.into_iter().zip(answers) {
         let next_hop = answer.map_err(|error| blame(state, address, &error))?;
-        if let Some(gateway) = next_hop.gateway {
+        if let Some(gateway) = next_hop.gateway.filter(|_| state.must_be_on_link(address)) {
             anyhow::bail!(
-                "backend {} is behind the gateway {gateway}, but forwarding \"l2-dsr\" reaches only backends on the balancer's own link; move it there",
+                "backend {} is behind the gateway {gateway}, but forwarding \"l2-dsr\" reaches only backends on the balancer's own link; move it there, or use \"ipip\" or \"gue\"",
                 state.name_of(address)
             );
         }
@@ -237,7 +237,7 @@ impl Balancer {
         let mut changed = false;
         for (address, answer) in addresses.into_iter().zip(answers) {
             match answer {
-                Ok(next_hop) if next_hop.gateway.is_some() => {
+                Ok(next_hop) if next_hop.gateway.is_some() && self.state.must_be_on_link(address) => {
                     warn!(
                         "backend {} is behind a gateway now; its last way stays",
                         self.state.name_of(address)

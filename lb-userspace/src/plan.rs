@@ -8,8 +8,8 @@ mod allocate;
 mod tests;
 
 use crate::{
-    dataplane::{Installed, InstalledBackend, InstalledService, Operation},
-    state::{DesiredBackend, DesiredService, Way},
+    dataplane::{Installed, InstalledBackend, InstalledService, Operation, Way},
+    state::{DesiredBackend, DesiredService},
     table::{Member, changes},
 };
 use allocate::Allocator;
@@ -70,14 +70,13 @@ struct Planner<'i> {
     phases: [Vec<Operation>; 5],
 }
 
-/// What makes a backend the same one: an address or mode never changes under an index.
-type Identity<'i> = (u32, &'i str, [u8; 16], u8);
+/// What makes a backend the same one: none of it ever changes under an index. Name, and the record with its way and
+/// generation left out.
+type Identity<'i> = (&'i str, [u8; 64]);
 
 impl<'i> Planner<'i> {
     fn new(installed: &'i Installed, now: u32) -> Self {
-        let identity = |have: &'i InstalledBackend| {
-            (have.record.service, have.name.as_str(), have.record.address, have.record.forwarding)
-        };
+        let identity = |have: &'i InstalledBackend| (have.name.as_str(), fixed(&have.record));
         Self {
             installed,
             now,
@@ -119,11 +118,12 @@ impl<'i> Planner<'i> {
         forwarding: Forwarding,
         desired: &'d DesiredBackend,
     ) -> Result<Member<'d>, PlanError> {
-        let identity = (service, desired.name.as_str(), address_bytes(desired.address), forwarding as u8);
-        let have = self.backends.get(&identity).copied();
+        let record = record(service, forwarding, desired);
+        // Also one whose way is not known any more: its record then lacks the source of its tunnel.
+        let have = self.backends.get(&(desired.name.as_str(), fixed(&record))).copied();
         let index = match have {
             Some(have) => self.keep_backend(have, desired),
-            None => self.add_backend(service, forwarding, desired)?,
+            None => self.add_backend(record, desired)?,
         };
         self.kept.insert(index);
         let reachable = desired.way.is_some() || have.is_some_and(|have| have.record.next_hop.is_resolved());
@@ -132,10 +132,8 @@ impl<'i> Planner<'i> {
 
     fn keep_backend(&mut self, have: &InstalledBackend, desired: &DesiredBackend) -> BackendIndex {
         let index = have.index;
-        if let Some(Way { next_hop, source, ifindex }) = desired.way
-            && (have.record.next_hop, have.record.source, have.record.ifindex) != (next_hop, source, ifindex)
-        {
-            self.push(Phase::Ways, Operation::SetNextHop { index, next_hop, source, ifindex });
+        if let Some(way) = desired.way.filter(|way| *way != Way::of(&have.record)) {
+            self.push(Phase::Ways, Operation::SetWay { index, way });
         }
         if have.weight != desired.weight {
             self.push(Phase::Backends, Operation::SetWeight { index, weight: desired.weight });
@@ -143,23 +141,9 @@ impl<'i> Planner<'i> {
         index
     }
 
-    fn add_backend(
-        &mut self,
-        service: u32,
-        forwarding: Forwarding,
-        desired: &DesiredBackend,
-    ) -> Result<BackendIndex, PlanError> {
+    fn add_backend(&mut self, record: Backend, desired: &DesiredBackend) -> Result<BackendIndex, PlanError> {
         let (index, generation) = self.allocator.backend()?;
-        let mut record = Backend {
-            generation,
-            address: address_bytes(desired.address),
-            service,
-            forwarding: forwarding as u8,
-            ..bytemuck::Zeroable::zeroed()
-        };
-        if let Some(Way { next_hop, source, ifindex }) = desired.way {
-            record = Backend { next_hop, source, ifindex, ..record };
-        }
+        let record = Backend { generation, ..record };
         let (name, weight) = (desired.name.clone(), desired.weight);
         self.push(Phase::Backends, Operation::AddBackend(InstalledBackend { index, name, weight, record }));
         Ok(index)
@@ -216,4 +200,25 @@ impl<'i> Planner<'i> {
             self.push(Phase::Removals, Operation::FreeService { id: have.record.id });
         }
     }
+}
+
+/// The record of a backend, without a generation.
+fn record(service: u32, forwarding: Forwarding, desired: &DesiredBackend) -> Backend {
+    let source = desired.tunnel_source;
+    let record = Backend {
+        address: address_bytes(desired.address),
+        tunnel_source: source.map_or([0; 16], |prefix| address_bytes(prefix.address)),
+        source_bits: source.map_or(0, |prefix| prefix.host_bits().min(32)),
+        service: service as u16,
+        port: desired.port.to_be_bytes(),
+        forwarding: forwarding as u8,
+        ..bytemuck::Zeroable::zeroed()
+    };
+    desired.way.map_or(record, |way| way.on(record))
+}
+
+/// The record with what may change left out.
+fn fixed(record: &Backend) -> [u8; 64] {
+    let nowhere = Way::of(&bytemuck::Zeroable::zeroed());
+    bytemuck::cast(nowhere.on(Backend { generation: 0, ..*record }))
 }

@@ -2,12 +2,12 @@
 //! netlink knows. Takes typed events; knows no clock, socket or map.
 
 use crate::{
-    config::{Config, Service},
-    dataplane::Sizes,
+    config::{Backend, Config, Prefix, Service, TunnelSource},
+    dataplane::{Sizes, Way},
     neighbour::NextHop,
 };
 use lb_common::{
-    backend::{Forwarding, LinkAddress},
+    backend::{Departure, Forwarding, LinkAddress},
     limits::{MAX_BACKENDS, MAX_SERVICES},
     meta::features,
     service::{ServiceKey, UDP},
@@ -23,17 +23,6 @@ pub enum Event {
     NextHop(IpAddr, NextHop),
 }
 
-/// The way to a backend: how the frames to it are addressed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Way {
-    /// MAC address of the next hop.
-    pub next_hop: LinkAddress,
-    /// MAC address of the interface that leads there.
-    pub source: LinkAddress,
-    /// Index of that interface.
-    pub ifindex: u32,
-}
-
 /// A backend as it should be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DesiredBackend {
@@ -43,6 +32,10 @@ pub struct DesiredBackend {
     pub address: IpAddr,
     /// Its configured weight.
     pub weight: u32,
+    /// The encapsulation's port for gue, else 0.
+    pub port: u16,
+    /// Where the outer packets of a tunnel come from.
+    pub tunnel_source: Option<Prefix>,
     /// How to reach it; `None`: not known yet, so that it gets no slot.
     pub way: Option<Way>,
 }
@@ -66,7 +59,19 @@ pub struct DesiredService {
 #[derive(Clone, Debug, Default)]
 pub struct State {
     services: Vec<Service>,
-    ways: BTreeMap<IpAddr, Way>,
+    tunnel_source: TunnelSource,
+    gue_port: u16,
+    /// By the backend's address.
+    known: BTreeMap<IpAddr, Known>,
+}
+
+/// What netlink told of an address.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Known {
+    /// The way there; `None`: the next hop never answered.
+    way: Option<Way>,
+    /// This host's own address on that way.
+    local: Option<IpAddr>,
 }
 
 impl State {
@@ -75,6 +80,8 @@ impl State {
         match event {
             Event::Configured(config) => {
                 self.services = config.services;
+                self.tunnel_source = config.daemon.tunnel_source;
+                self.gue_port = config.daemon.gue_port;
                 true
             }
             Event::NextHop(address, next_hop) => self.learn(address, &next_hop),
@@ -84,15 +91,30 @@ impl State {
     /// A next hop that no longer answers keeps its last MAC address: whether a backend is dead is for
     /// the health checks to say, and a neighbour entry that expired breaks no connection.
     fn learn(&mut self, address: IpAddr, next_hop: &NextHop) -> bool {
-        let Some(mac) = next_hop.mac else {
-            return false;
-        };
-        let way = Way {
-            next_hop: LinkAddress::resolved(mac),
-            source: LinkAddress::resolved(next_hop.source),
-            ifindex: next_hop.ifindex,
-        };
-        self.ways.insert(address, way) != Some(way)
+        let known = self.known.entry(address).or_default();
+        let before = *known;
+        known.local = next_hop.local.or(known.local);
+        if let Some(mac) = next_hop.mac {
+            known.way = Some(Way {
+                next_hop: LinkAddress::resolved(mac),
+                departure: Departure { mac: next_hop.source, vlan: next_hop.vlan },
+                ifindex: next_hop.port,
+                mtu: u16::try_from(next_hop.mtu).unwrap_or(u16::MAX),
+            });
+        }
+        *known != before
+    }
+
+    fn way(&self, address: IpAddr) -> Option<Way> {
+        self.known.get(&address).and_then(|known| known.way)
+    }
+
+    /// Whether a backend at the address must be on the balancer's own link.
+    #[must_use]
+    pub fn must_be_on_link(&self, address: IpAddr) -> bool {
+        let mut there =
+            self.services.iter().filter(|service| service.backends.iter().any(|b| b.address == address));
+        there.any(|service| !service.forwarding.is_tunnel())
     }
 
     /// Every address that a way is needed to, once each.
@@ -109,7 +131,7 @@ impl State {
     #[must_use]
     pub fn unresolved(&self) -> Vec<String> {
         let all = self.services.iter().flat_map(|service| service.backends.iter().map(move |b| (service, b)));
-        all.filter(|(_, backend)| !self.ways.contains_key(&backend.address))
+        all.filter(|(_, backend)| self.way(backend.address).is_none())
             .map(|(service, backend)| format!("{}/{} ({})", service.name, backend.name, backend.address))
             .collect()
     }
@@ -140,20 +162,33 @@ impl State {
     }
 
     fn desired_service(&self, service: &Service) -> DesiredService {
-        let backends = service.backends.iter().map(|backend| DesiredBackend {
-            name: backend.name.clone(),
-            address: backend.address,
-            weight: backend.weight,
-            way: self.ways.get(&backend.address).copied(),
-        });
-        let mut backends: Vec<_> = backends.collect();
+        let mut backends: Vec<_> = service
+            .backends
+            .iter()
+            .map(|backend| self.desired_backend(service.forwarding, backend))
+            .collect();
         backends.sort_by(|a, b| a.name.cmp(&b.name));
         DesiredService {
             name: service.name.clone(),
-            key: ServiceKey::new(service.address, service.port, service.protocol.number()),
+            key: service.key(),
             slots: service.slots,
             forwarding: service.forwarding,
             backends,
+        }
+    }
+
+    fn desired_backend(&self, forwarding: Forwarding, backend: &Backend) -> DesiredBackend {
+        let Known { way, local } = self.known.get(&backend.address).copied().unwrap_or_default();
+        let configured =
+            if backend.address.is_ipv4() { self.tunnel_source.v4 } else { self.tunnel_source.v6 };
+        let own = local.map(|address| Prefix { address, length: if address.is_ipv4() { 32 } else { 128 } });
+        DesiredBackend {
+            name: backend.name.clone(),
+            address: backend.address,
+            weight: backend.weight,
+            port: if forwarding == Forwarding::Gue { self.gue_port } else { 0 },
+            tunnel_source: configured.or(own).filter(|_| forwarding.is_tunnel()),
+            way,
         }
     }
 }
@@ -165,7 +200,12 @@ pub fn features_of(services: &[Service]) -> u32 {
         let ipv6 = if service.address.is_ipv6() { features::IPV6 } else { 0 };
         let every_port = if service.port == 0 { features::EVERY_PORT } else { 0 };
         let udp = if service.protocol.number() == UDP { features::UDP } else { 0 };
-        bits | ipv6 | every_port | udp
+        let tunnel = match service.forwarding {
+            Forwarding::L2Dsr => 0,
+            Forwarding::Ipip => features::IPIP,
+            Forwarding::Gue => features::GUE,
+        };
+        bits | ipv6 | every_port | udp | tunnel
     })
 }
 

@@ -144,7 +144,7 @@ impl Report {
             let own: Vec<_> = installed
                 .backends
                 .iter()
-                .filter(|backend| backend.record.service == service.record.id)
+                .filter(|backend| u32::from(backend.record.service) == service.record.id)
                 .collect();
             let forwarding = own.first().map_or(Forwarding::L2Dsr as u8, |backend| backend.record.forwarding);
             services.push(service_row(service, forwarding, &service_stats(service.record.id)?));

@@ -43,11 +43,20 @@ async fn until(watch: &mut Watch, what: &str, mut holds: impl AsyncFnMut(Change)
 fn on_link() {
     Bed::new().run(async {
         let resolver = Resolver::new().unwrap();
-        for text in ["198.18.1.2", "2001:db8:1::2", "::ffff:198.18.1.2"] {
+        let own = [
+            ("198.18.1.2", "198.18.1.1"),
+            ("2001:db8:1::2", "2001:db8:1::1"),
+            ("::ffff:198.18.1.2", "198.18.1.1"),
+        ];
+        for (text, local) in own {
             let next_hop = resolve_one(&resolver, text).await.unwrap();
+            let ifindex = resolver.interface("east").await.unwrap().unwrap().index;
             let expected = NextHop {
                 address: address(text).to_canonical(),
-                ifindex: resolver.interface("east").await.unwrap().unwrap().index,
+                ifindex,
+                port: ifindex,
+                vlan: 0,
+                local: Some(address(local)),
                 interface: "east".to_owned(),
                 source: EAST_MAC,
                 mac: Some(PEER_EAST_MAC),

@@ -1,3 +1,18 @@
-//! How a packet reaches its backend: one file a forwarding mode.
+//! How a packet reaches its backend: one file a forwarding mode, and what they share.
 
+pub mod gue;
+pub mod ipip;
 pub mod l2_dsr;
+pub mod link;
+pub mod outer;
+
+/// What a tunnel's outer header tells of the packet inside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Inner {
+    /// Whether it is IPv6.
+    pub ipv6: bool,
+    /// Bytes of the packet from its IP header on, as that header tells.
+    pub length: usize,
+    /// DSCP and ECN: the type of service, or the traffic class.
+    pub traffic_class: u8,
+}

@@ -32,6 +32,9 @@ pub fn run(file: &Path, pin_dir: Option<PathBuf>, json: bool) -> anyhow::Result<
         let mac = Some([0; 6]);
         let way = NextHop {
             address,
+            port: 0,
+            vlan: 0,
+            local: Some(address),
             ifindex: 0,
             interface: String::new(),
             source: [0; 6],

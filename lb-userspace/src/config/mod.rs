@@ -16,7 +16,10 @@ pub use error::{ConfigError, Problem};
 /// Where durable state is kept unless the configuration says otherwise.
 pub const STATE_DIR: &str = validate::STATE_DIR;
 
-pub use model::{Algorithm, Backend, Choice, Config, Daemon, HashKey, LogLevel, Protocol, Service, XdpMode};
+pub use model::{
+    Algorithm, Backend, Choice, Config, Daemon, HashKey, LogLevel, Prefix, Protocol, Service, TunnelSource,
+    XdpMode,
+};
 
 use error::Source;
 

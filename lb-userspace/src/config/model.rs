@@ -34,6 +34,37 @@ pub struct Daemon {
     pub metrics: Option<SocketAddr>,
     /// Least severe level that is logged.
     pub log: LogLevel,
+    /// Where the source addresses of tunnel packets come from; a family without one uses the interface's address.
+    pub tunnel_source: TunnelSource,
+    /// UDP destination port of gue packets.
+    pub gue_port: u16,
+}
+
+/// Source prefixes of tunnel packets, at most one a family.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TunnelSource {
+    /// The IPv4 prefix.
+    pub v4: Option<Prefix>,
+    /// The IPv6 prefix.
+    pub v6: Option<Prefix>,
+}
+
+/// An address prefix whose host bits are 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Prefix {
+    /// The address.
+    pub address: IpAddr,
+    /// Length of the prefix in bits.
+    pub length: u8,
+}
+
+impl Prefix {
+    /// Bits behind the prefix.
+    #[must_use]
+    pub const fn host_bits(&self) -> u8 {
+        let width = if self.address.is_ipv4() { 32 } else { 128 };
+        width - self.length
+    }
 }
 
 /// The secret of the flow hash. Its debug output does not show it.
@@ -146,8 +177,9 @@ impl Choice for Protocol {
 
 impl Choice for Forwarding {
     const KEY: &'static str = "forwarding";
-    const CHOICES: &'static [(&'static str, Self)] = &[(Self::L2Dsr.name(), Self::L2Dsr)];
-    const LATER: &'static [&'static str] = &["ipip", "gue", "nat"];
+    const CHOICES: &'static [(&'static str, Self)] =
+        &[(Self::L2Dsr.name(), Self::L2Dsr), (Self::Ipip.name(), Self::Ipip), (Self::Gue.name(), Self::Gue)];
+    const LATER: &'static [&'static str] = &["nat"];
 }
 
 impl Choice for Algorithm {

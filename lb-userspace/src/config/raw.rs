@@ -30,6 +30,9 @@ pub(super) struct RawDaemon {
     pub api: Option<Text>,
     pub metrics: Option<Text>,
     pub log: Option<Text>,
+    #[serde(default)]
+    pub tunnel_source: Vec<Text>,
+    pub gue_port: Option<Number>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -3,7 +3,8 @@
 //!
 //! A refusal says what is wrong and, after a semicolon, how to mend it.
 
-use super::model::{Choice, HashKey};
+use super::model::{Choice, HashKey, Prefix};
+use lb_common::backend::Forwarding;
 use lb_common::limits::{MAX_SLOTS, MAX_WEIGHT, MIN_SLOTS, NAME_BYTES};
 use std::fmt::Display;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -142,7 +143,7 @@ fn unicast(address: IpAddr) -> Checked<IpAddr> {
 }
 
 /// That a backend's address can be reached by `l2-dsr` from a service's.
-pub fn reachable_by_l2_dsr(service: IpAddr, backend: IpAddr) -> Checked<()> {
+fn reachable_by_l2_dsr(service: IpAddr, backend: IpAddr) -> Checked<()> {
     if service == backend {
         return refuse(format!("address {backend} is the service's own; write the real server's"));
     }
@@ -156,6 +157,50 @@ pub fn reachable_by_l2_dsr(service: IpAddr, backend: IpAddr) -> Checked<()> {
         ));
     }
     Ok(())
+}
+
+/// Whether a service in this forwarding mode can have this backend.
+pub fn reachable(forwarding: Forwarding, service: IpAddr, backend: IpAddr) -> Checked<()> {
+    if forwarding == Forwarding::L2Dsr {
+        return reachable_by_l2_dsr(service, backend);
+    }
+    if service == backend {
+        return refuse(format!("address {backend} is the service's own; write the real server's"));
+    }
+    Ok(())
+}
+
+/// A prefix that source addresses of tunnel packets are taken from.
+pub fn prefix(text: &str) -> Checked<Prefix> {
+    let parts = text
+        .split_once('/')
+        .and_then(|(address, length)| Some((address.parse::<IpAddr>().ok()?, length.parse::<u8>().ok()?)));
+    let Some((address, length)) = parts else {
+        return refuse(format!(
+            "tunnel_source {text:?} is not a prefix; write it like \"198.18.64.0/18\" or \"2001:db8:1::/64\""
+        ));
+    };
+    unicast(address)?;
+    let width = if address.is_ipv4() { 32 } else { 128 };
+    if length == 0 || length > width {
+        return refuse(format!("tunnel_source {text:?} has a length out of bounds; use 1 to {width}"));
+    }
+    let number = match address {
+        IpAddr::V4(v4) => u128::from(v4.to_bits()) << 96,
+        IpAddr::V6(v6) => v6.to_bits(),
+    };
+    if number << length != 0 && length < 128 {
+        return refuse(format!("tunnel_source {text:?} has bits behind the prefix; set them to 0"));
+    }
+    Ok(Prefix { address, length })
+}
+
+/// A UDP port.
+pub fn port(key: &str, number: i64) -> Checked<u16> {
+    match u16::try_from(number) {
+        Ok(port) if port > 0 => Ok(port),
+        _ => refuse(format!("{key} {number} is out of bounds; use 1 to 65535")),
+    }
 }
 
 /// A backend's weight.

@@ -1,7 +1,9 @@
 //! From the configuration as written to the model. Every problem is kept, so that one run tells them all.
 
 use super::error::{Problem, Source};
-use super::model::{Algorithm, Backend, Choice, Config, Daemon, LogLevel, Protocol, Service, XdpMode};
+use super::model::{
+    Algorithm, Backend, Choice, Config, Daemon, LogLevel, Protocol, Service, TunnelSource, XdpMode,
+};
 use super::raw::{RawBackend, RawConfig, RawDaemon, RawHealth, RawService, RawWeights, Text};
 use super::rules::{self, Checked, MAX_TOTAL_SLOTS, Refusal};
 use lb_common::backend::Forwarding;
@@ -16,6 +18,8 @@ use toml::Spanned;
 pub(super) const STATE_DIR: &str = "/var/lib/xdp-lb";
 const PIN_DIR: &str = "/sys/fs/bpf/xdp-lb";
 const API: &str = "/run/xdp-lb/api.sock";
+/// Port of generic UDP encapsulation (IANA, service name `gue`).
+const GUE_PORT: u16 = 6080;
 const DEFAULT_WEIGHT: u32 = 100;
 
 /// The model, or every problem in the order of the file.
@@ -85,6 +89,11 @@ impl Check<'_> {
         let listen = |text: &str| rules::listen_address("metrics", text).map(Some);
         let metrics = self.or(raw.metrics.as_ref(), None, listen);
         let log = self.or(raw.log.as_ref(), LogLevel::default(), rules::choice);
+        let tunnel_source = self.tunnel_source(&raw.tunnel_source);
+        let gue_port = match &raw.gue_port {
+            Some(number) => self.at(number.span().start, rules::port("gue_port", *number.get_ref())),
+            None => Some(GUE_PORT),
+        };
         Some(Daemon {
             interfaces: interfaces?,
             xdp_mode: xdp_mode?,
@@ -94,7 +103,28 @@ impl Check<'_> {
             api: api?,
             metrics: metrics?,
             log: log?,
+            tunnel_source: tunnel_source?,
+            gue_port: gue_port?,
         })
+    }
+
+    fn tunnel_source(&mut self, raw: &[Text]) -> Option<TunnelSource> {
+        let mut source = TunnelSource::default();
+        let mut all = Some(());
+        for text in raw {
+            let Some(prefix) = self.text(text, rules::prefix) else {
+                all = None;
+                continue;
+            };
+            let (place, family) =
+                if prefix.address.is_ipv4() { (&mut source.v4, "IPv4") } else { (&mut source.v6, "IPv6") };
+            if place.replace(prefix).is_some() {
+                let refusal =
+                    Refusal(format!("a second {family} prefix in tunnel_source; name one of a family"));
+                all = self.at(text.span().start, Err(refusal));
+            }
+        }
+        all.map(|()| source)
     }
 
     fn interfaces(&mut self, raw: &[Text]) -> Option<Vec<String>> {
@@ -140,7 +170,7 @@ impl Check<'_> {
         let algorithm = self.or(raw.algorithm.as_ref(), Algorithm::default(), rules::choice);
         let health = raw.health.as_ref().is_none_or(|health| self.health(health).is_some());
         let weights = raw.weights.as_ref().is_none_or(|weights| self.weights(weights).is_some());
-        let backends = self.backends(&raw.backends, address.map(|(ip, _)| ip));
+        let backends = self.backends(&raw.backends, address.map(|(ip, _)| ip).zip(forwarding));
         let slots = self.slots(table, raw);
         let (address, port) = address?;
         let service = Service {
@@ -227,7 +257,11 @@ impl Check<'_> {
         self.text(mode, |text| rules::pick("weights mode", text, &[("static", ())], &["latency"]))
     }
 
-    fn backends(&mut self, raw: &[Spanned<RawBackend>], service: Option<IpAddr>) -> Option<Vec<Backend>> {
+    fn backends(
+        &mut self,
+        raw: &[Spanned<RawBackend>],
+        service: Option<(IpAddr, Forwarding)>,
+    ) -> Option<Vec<Backend>> {
         let (mut names, mut addresses) = (Seen::new(), Seen::new());
         let checked: Vec<Option<Backend>> =
             raw.iter().map(|raw| self.backend(raw, service, &mut names, &mut addresses)).collect();
@@ -237,7 +271,7 @@ impl Check<'_> {
     fn backend(
         &mut self,
         spanned: &Spanned<RawBackend>,
-        service: Option<IpAddr>,
+        service: Option<(IpAddr, Forwarding)>,
         names: &mut Seen<String>,
         addresses: &mut Seen<IpAddr>,
     ) -> Option<Backend> {
@@ -256,12 +290,12 @@ impl Check<'_> {
     fn backend_address(
         &mut self,
         text: &Text,
-        service: Option<IpAddr>,
+        service: Option<(IpAddr, Forwarding)>,
         seen: &mut Seen<IpAddr>,
     ) -> Option<IpAddr> {
         let address = self.text(text, rules::backend_address)?;
-        if let Some(service) = service {
-            self.text(text, |_| rules::reachable_by_l2_dsr(service, address))?;
+        if let Some((service, forwarding)) = service {
+            self.text(text, |_| rules::reachable(forwarding, service, address))?;
         }
         let what = format!("backend address {address}");
         self.unique(

@@ -2,7 +2,6 @@
 
 use super::{Dataplane, Error, Installed, InstalledService, Operation, Sizes};
 use lb_common::{
-    backend::Backend,
     service::{Service, ServiceKey},
     slot::{BackendIndex, Slot},
 };
@@ -51,9 +50,9 @@ impl Fake {
                 *place = backend.record.generation;
                 self.backends.insert(backend.index, backend.clone());
             }
-            Operation::SetNextHop { index, next_hop, source, ifindex } => {
+            Operation::SetWay { index, way } => {
                 let record = &mut self.backend(*index)?.record;
-                *record = Backend { next_hop: *next_hop, source: *source, ifindex: *ifindex, ..*record };
+                *record = way.on(*record);
             }
             Operation::SetWeight { index, weight } => self.backend(*index)?.weight = *weight,
             Operation::SetSlots { slots, .. } => {

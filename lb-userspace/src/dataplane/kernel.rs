@@ -1,7 +1,7 @@
 //! The pinned maps: typed reading, and the operations of a plan as writes.
 
 use super::{
-    Dataplane, Error, Installed, InstalledBackend, InstalledService, Operation, Sizes,
+    Dataplane, Error, Installed, InstalledBackend, InstalledService, Operation, Sizes, Way,
     mapped::MappedArray,
     stats::{Sum, VerdictCounts},
 };
@@ -138,8 +138,24 @@ impl Kernel {
         self.backend_stats.set(index, zeros()?, 0).map_err(write("BACKEND_STATS"))?;
         self.backends.set(index, &backend.record).map_err(Error::map("write", "BACKENDS"))?;
         let name = Name::new(&backend.name).unwrap_or(bytemuck::Zeroable::zeroed());
-        let label = BackendLabel { name, weight: backend.weight, service: backend.record.service };
+        let label = BackendLabel { name, weight: backend.weight, service: backend.record.service.into() };
         self.backend_labels.set(index, &label).map_err(Error::map("write", "BACKEND_LABELS"))
+    }
+
+    /// Writes the words of a record that its way is in, the next hop's last.
+    fn set_way(&self, index: u32, way: Way) -> Result<(), Error> {
+        let record = self.backends.get(index).unwrap_or(bytemuck::Zeroable::zeroed());
+        let record = way.on(record);
+        let words: &[u64] = bytemuck::cast_slice(std::slice::from_ref(&record));
+        let fields = [
+            offset_of!(Backend, service),
+            offset_of!(Backend, ifindex),
+            offset_of!(Backend, departure),
+            offset_of!(Backend, next_hop),
+        ];
+        fields.into_iter().try_for_each(|offset| {
+            self.backends.set_word(index, offset, words[offset / 8]).map_err(Error::map("write", "BACKENDS"))
+        })
     }
 
     fn set_weight(&mut self, index: BackendIndex, weight: u32) -> Result<(), Error> {
@@ -179,21 +195,7 @@ impl Dataplane for Kernel {
     fn apply(&mut self, operation: &Operation) -> Result<(), Error> {
         match operation {
             Operation::AddBackend(backend) => self.add_backend(backend),
-            Operation::SetNextHop { index, next_hop, source, ifindex } => {
-                let index = (*index).into();
-                let mut way = [0; 8];
-                way[..4].copy_from_slice(&ifindex.to_ne_bytes());
-                let generation = self.backends.get(index).map_or(0, |record| record.generation);
-                way[4..].copy_from_slice(&generation.to_ne_bytes());
-                let words = [
-                    (offset_of!(Backend, ifindex), u64::from_ne_bytes(way)),
-                    (offset_of!(Backend, source), source.to_word()),
-                    (offset_of!(Backend, next_hop), next_hop.to_word()),
-                ];
-                words.into_iter().try_for_each(|(offset, word)| {
-                    self.backends.set_word(index, offset, word).map_err(Error::map("write", "BACKENDS"))
-                })
-            }
+            Operation::SetWay { index, way } => self.set_way((*index).into(), *way),
             Operation::SetWeight { index, weight } => self.set_weight(*index, *weight),
             Operation::SetSlots { slots, .. } => slots.iter().try_for_each(|(index, slot)| {
                 self.slots.set_word(*index, 0, slot.to_word()).map_err(Error::map("write", "SLOTS"))

@@ -11,7 +11,7 @@ pub mod object;
 pub mod stats;
 
 use lb_common::{
-    backend::{Backend, LinkAddress},
+    backend::{Backend, Departure, LinkAddress},
     service::{Service, ServiceKey},
     slot::{BackendIndex, Slot},
 };
@@ -26,6 +26,39 @@ pub struct Sizes {
     pub backends: u32,
     /// Slots of all services together.
     pub slots: u32,
+}
+
+/// The way to a backend: how the frames to it are addressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Way {
+    /// MAC address of the next hop.
+    pub next_hop: LinkAddress,
+    /// The interface that leads there.
+    pub departure: Departure,
+    /// Index of the interface that frames leave by.
+    pub ifindex: u32,
+    /// Largest IP packet on the way, in bytes.
+    pub mtu: u16,
+}
+
+impl Way {
+    /// The way that a record has.
+    #[must_use]
+    pub const fn of(record: &Backend) -> Self {
+        Self {
+            next_hop: record.next_hop,
+            departure: record.departure,
+            ifindex: record.ifindex,
+            mtu: record.mtu,
+        }
+    }
+
+    /// The record with this way.
+    #[must_use]
+    pub const fn on(self, record: Backend) -> Backend {
+        let Self { next_hop, departure, ifindex, mtu } = self;
+        Backend { next_hop, departure, ifindex, mtu, ..record }
+    }
 }
 
 /// A service as the maps hold it.
@@ -72,16 +105,12 @@ pub struct Installed {
 pub enum Operation {
     /// Gives an index to a backend and clears its counters.
     AddBackend(InstalledBackend),
-    /// Changes a backend's way on the link. The interface goes with it.
-    SetNextHop {
+    /// Changes the way to a backend.
+    SetWay {
         /// Index in BACKENDS.
         index: BackendIndex,
-        /// MAC address of the next hop.
-        next_hop: LinkAddress,
-        /// MAC address of the interface.
-        source: LinkAddress,
-        /// Index of the interface.
-        ifindex: u32,
+        /// The new way.
+        way: Way,
     },
     /// Records a backend's new weight; its slots move by operations of their own.
     SetWeight {

@@ -2,7 +2,10 @@
 
 use rtnetlink::packet_route::{
     RouteNetlinkMessage,
-    link::{LinkAttribute, LinkExtentMask, LinkFlags, LinkLayerType, LinkMessage, LinkXdp, XdpAttached},
+    link::{
+        InfoData, InfoVlan, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkLayerType, LinkMessage,
+        LinkXdp, XdpAttached,
+    },
 };
 
 /// The longest name of an interface (`IFNAMSIZ` less the closing zero).
@@ -25,6 +28,17 @@ pub struct Interface {
     pub carrier: bool,
     /// The attached XDP program.
     pub xdp: Option<AttachedXdp>,
+    /// The VLAN that it is the end of.
+    pub vlan: Option<Vlan>,
+}
+
+/// A VLAN sub-interface's place (IEEE 802.1Q).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Vlan {
+    /// Index of the interface below.
+    pub lower: u32,
+    /// Its identifier, 1 to 4094.
+    pub id: u16,
 }
 
 /// An XDP program on an interface.
@@ -65,7 +79,9 @@ impl Interface {
             up: flags.contains(LinkFlags::Up),
             carrier: flags.contains(LinkFlags::LowerUp),
             xdp: None,
+            vlan: None,
         };
+        let (mut lower, mut vlan) = (None, None);
         for attribute in &message.attributes {
             match attribute {
                 LinkAttribute::IfName(name) => interface.name.clone_from(name),
@@ -74,11 +90,25 @@ impl Interface {
                     interface.mac = address.as_slice().try_into().ok();
                 }
                 LinkAttribute::Xdp(xdp) => interface.xdp = attached(xdp),
+                LinkAttribute::Link(index) => lower = Some(*index),
+                LinkAttribute::LinkInfo(info) => vlan = vlan_id(info),
                 _ => {}
             }
         }
+        interface.vlan = lower.zip(vlan).map(|(lower, id)| Vlan { lower, id });
         Some(interface)
     }
+}
+
+fn vlan_id(info: &[LinkInfo]) -> Option<u16> {
+    let data = info.iter().find_map(|info| match info {
+        LinkInfo::Data(InfoData::Vlan(data)) => Some(data),
+        _ => None,
+    })?;
+    data.iter().find_map(|attribute| match attribute {
+        InfoVlan::Id(id) => Some(*id),
+        _ => None,
+    })
 }
 
 fn attached(attributes: &[LinkXdp]) -> Option<AttachedXdp> {
@@ -161,9 +191,20 @@ mod tests {
                 mtu: 9000,
                 up: true,
                 carrier: true,
+                vlan: None,
                 xdp: None,
             })
         );
+    }
+
+    #[test]
+    fn a_vlan_interface_names_the_one_below() {
+        let mut message = message(LinkLayerType::Ether, &[2, 0, 0, 0, 0, 1], Vec::new());
+        message.attributes.push(LinkAttribute::Link(3));
+        let data = InfoData::Vlan(vec![InfoVlan::Id(100)]);
+        message.attributes.push(LinkAttribute::LinkInfo(vec![LinkInfo::Data(data)]));
+        let vlan = Interface::from_message(&message).unwrap().vlan;
+        assert_eq!(vlan, Some(Vlan { lower: 3, id: 100 }));
     }
 
     #[test]

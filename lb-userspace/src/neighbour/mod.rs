@@ -58,6 +58,12 @@ pub struct NextHop {
     pub address: IpAddr,
     /// Index of the interface that leads there.
     pub ifindex: u32,
+    /// The interface that frames leave by: the one that leads there, or the one below it where that is a VLAN's.
+    pub port: u32,
+    /// VLAN identifier of the interface that leads there; 0: it has none.
+    pub vlan: u16,
+    /// This host's address towards the backend, as the route has it.
+    pub local: Option<IpAddr>,
     /// Name of that interface.
     pub interface: String,
     /// MAC address of that interface.

@@ -188,7 +188,7 @@ impl Resolver {
         interfaces: &mut HashMap<u32, Interface>,
     ) -> Result<NextHop, ResolveError> {
         let address = address.to_canonical();
-        let Route { ifindex, gateway, mtu } = self.route(address).await?;
+        let Route { ifindex, gateway, mtu, source: local } = self.route(address).await?;
         let interface = match interfaces.entry(ifindex) {
             MapEntry::Occupied(known) => known.into_mut(),
             MapEntry::Vacant(unknown) => {
@@ -200,6 +200,9 @@ impl Resolver {
         Ok(NextHop {
             address,
             ifindex,
+            port: interface.vlan.map_or(ifindex, |vlan| vlan.lower),
+            vlan: interface.vlan.map_or(0, |vlan| vlan.id),
+            local,
             source: interface
                 .mac
                 .ok_or_else(|| ResolveError::NoLinkLayer { address, interface: name.clone() })?,

@@ -19,6 +19,8 @@ pub struct Route {
     pub gateway: Option<IpAddr>,
     /// The route's own MTU in bytes, when it has one (configured, or learned by path MTU discovery).
     pub mtu: Option<u32>,
+    /// This host's address on the way there.
+    pub source: Option<IpAddr>,
 }
 
 impl Route {
@@ -35,6 +37,7 @@ impl Route {
         let mut ifindex = None;
         let mut gateway = None;
         let mut mtu = None;
+        let mut source = None;
         for attribute in &message.attributes {
             match attribute {
                 RouteAttribute::Oif(index) => ifindex = Some(*index),
@@ -46,12 +49,14 @@ impl Route {
                 RouteAttribute::EncapType(_) | RouteAttribute::Encap(_) => {
                     return Err(ResolveError::Encapsulates { address });
                 }
+                RouteAttribute::PrefSource(RouteAddress::Inet(own)) => source = Some((*own).into()),
+                RouteAttribute::PrefSource(RouteAddress::Inet6(own)) => source = Some((*own).into()),
                 RouteAttribute::Metrics(metrics) => mtu = route_mtu(metrics),
                 _ => {}
             }
         }
         let ifindex = ifindex.ok_or(ResolveError::NoRoute { address })?;
-        Ok(Self { ifindex, gateway, mtu })
+        Ok(Self { ifindex, gateway, mtu, source })
     }
 }
 
@@ -131,7 +136,7 @@ mod tests {
     #[test]
     fn unicast_routes() {
         let oif = RouteAttribute::Oif(4);
-        let on_link = Route { ifindex: 4, gateway: None, mtu: None };
+        let on_link = Route { ifindex: 4, gateway: None, mtu: None, source: None };
         assert_eq!(judged(RouteType::Unicast, vec![oif.clone()]), Ok(on_link));
 
         let router: IpAddr = "198.18.0.1".parse().unwrap();

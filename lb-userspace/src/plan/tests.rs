@@ -2,12 +2,12 @@
 
 use super::{plan, slots_moved};
 use crate::{
-    dataplane::{Dataplane as _, Installed, Operation, Sizes, fake::Fake},
-    state::{DesiredBackend, DesiredService, Way},
+    dataplane::{Dataplane as _, Installed, Operation, Sizes, Way, fake::Fake},
+    state::{DesiredBackend, DesiredService},
     table::{Member, quotas},
 };
 use lb_common::{
-    backend::{Forwarding, LinkAddress},
+    backend::{Departure, Forwarding, LinkAddress},
     service::{ServiceKey, TCP},
     slot::{NO_BACKEND, Phase},
 };
@@ -17,12 +17,18 @@ use std::net::IpAddr;
 const SIZES: Sizes = Sizes { services: 16, backends: 64, slots: 4096 };
 
 fn backend(number: u8, weight: u32, known: bool) -> DesiredBackend {
-    let mac = |last| LinkAddress::resolved([2, 0, 0, 0, 0, last]);
     DesiredBackend {
         name: format!("b{number}"),
         address: IpAddr::from([198, 18, 0, number]),
         weight,
-        way: known.then(|| Way { next_hop: mac(number), source: mac(200), ifindex: 4 }),
+        port: 0,
+        tunnel_source: None,
+        way: known.then(|| Way {
+            next_hop: LinkAddress::resolved([2, 0, 0, 0, 0, number]),
+            departure: Departure { mac: [2, 0, 0, 0, 0, 200], vlan: 0 },
+            ifindex: 4,
+            mtu: 1500,
+        }),
     }
 }
 
@@ -71,12 +77,10 @@ fn check(installed: &Installed, desired: &[DesiredService]) {
 }
 
 fn b_matches(have: &crate::dataplane::InstalledBackend, id: u32, want: &DesiredBackend) -> bool {
-    have.record.service == id
+    u32::from(have.record.service) == id
         && have.name == want.name
         && have.weight == want.weight
-        && want
-            .way
-            .is_none_or(|way| have.record.next_hop == way.next_hop && have.record.ifindex == way.ifindex)
+        && want.way.is_none_or(|way| Way::of(&have.record) == way)
 }
 
 #[test]

@@ -107,6 +107,23 @@ fn daemon_values() {
             r#"2:7: log "verbose" is unknown; use "error", "warn", "info", "debug" or "trace""#,
         ),
         (
+            daemon("tunnel_source = [\"198.18.64.0\"]"),
+            r#"2:18: tunnel_source "198.18.64.0" is not a prefix; write it like "198.18.64.0/18" or "2001:db8:1::/64""#,
+        ),
+        (
+            daemon("tunnel_source = [\"198.18.64.1/18\"]"),
+            r#"2:18: tunnel_source "198.18.64.1/18" has bits behind the prefix; set them to 0"#,
+        ),
+        (
+            daemon("tunnel_source = [\"198.18.64.0/33\"]"),
+            r#"2:18: tunnel_source "198.18.64.0/33" has a length out of bounds; use 1 to 32"#,
+        ),
+        (
+            daemon("tunnel_source = [\"198.18.64.0/18\", \"198.19.0.0/24\"]"),
+            "2:36: a second IPv4 prefix in tunnel_source; name one of a family",
+        ),
+        (daemon("gue_port = 0"), "2:12: gue_port 0 is out of bounds; use 1 to 65535"),
+        (
             daemon("pin_dir = \"sys/fs/bpf\""),
             r#"2:11: pin_dir "sys/fs/bpf" is not absolute; start it with /"#,
         ),
@@ -197,7 +214,10 @@ fn service_values() {
         (with(4, ""), r#"1:1: service has no protocol; add protocol = "tcp" or "udp""#),
         (with(4, "protocol = \"tpc\""), r#"4:12: protocol "tpc" is unknown; did you mean "tcp"?"#),
         (with(4, "protocol = \"sctp\""), r#"4:12: protocol "sctp" is unknown; use "tcp" or "udp""#),
-        (with(5, "forwarding = \"ipip\""), r#"5:14: forwarding "ipip" is not in this version; use "l2-dsr""#),
+        (
+            with(5, "forwarding = \"nat\""),
+            r#"5:14: forwarding "nat" is not in this version; use "l2-dsr", "ipip" or "gue""#,
+        ),
         (with(5, "forwarding = \"l2dsr\""), r#"5:14: forwarding "l2dsr" is unknown; did you mean "l2-dsr"?"#),
         (with(6, "algorithm = \"maglev\""), r#"6:13: algorithm "maglev" is not in this version; use "hash""#),
         (

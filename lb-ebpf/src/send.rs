@@ -1,0 +1,124 @@
+//! Sends a packet to its backend in the backend's forwarding mode: room for what is added, the headers, the way out.
+
+use crate::maps;
+use aya_ebpf::{EbpfContext as _, helpers::bpf_xdp_adjust_head, programs::XdpContext};
+use lb_common::{
+    backend::{Backend, Departure, Forwarding, LinkAddress},
+    counters::DropReason,
+    meta::features,
+};
+use lb_ebpf::{
+    cursor::{Cursor, Writer},
+    forward::{Inner, gue, ipip, l2_dsr, link, outer},
+    parse::eth::{Link, Network, Tags},
+};
+use network_types::{eth::EthHdr, ip::IpProto};
+
+/// A way to a backend that is known.
+struct Way {
+    next_hop: LinkAddress,
+    departure: Departure,
+    tags: Tags,
+}
+
+/// Rewrites the frame for the backend; gives the interface to send it by where that is another one.
+#[inline(always)]
+pub fn send(
+    ctx: &XdpContext,
+    link: &Link,
+    inner: &Inner,
+    backend: &Backend,
+    hash: u64,
+) -> Result<Option<u32>, DropReason> {
+    let (next_hop, departure) = maps::way(backend);
+    if !next_hop.is_resolved() {
+        return Err(DropReason::NoNextHop);
+    }
+    let way = Way { next_hop, departure, tags: link.tags.leaving_by(departure.vlan) };
+    let (ipip, gue) = (maps::enabled(features::IPIP), maps::enabled(features::GUE));
+    if (ipip && backend.forwarding == Forwarding::Ipip as u8)
+        || (gue && backend.forwarding == Forwarding::Gue as u8)
+    {
+        tunnel(ctx, link, &way, inner, backend, hash)?;
+    } else {
+        dsr(ctx, link, &way)?;
+    }
+    Ok((backend.ifindex as usize != ctx.ingress_ifindex()).then_some(backend.ifindex))
+}
+
+/// l2-dsr: new addresses, and another tag where the backend's interface has one of its own.
+#[inline(always)]
+fn dsr(ctx: &XdpContext, link: &Link, way: &Way) -> Result<(), DropReason> {
+    if way.departure.vlan != 0 {
+        make_room(ctx, way.tags.bytes() as i32 - link.tags.bytes() as i32)?;
+        return write_link(&mut writer(ctx), way, link.network);
+    }
+    let ethernet = writer(ctx).take::<EthHdr>().ok_or(DropReason::NoRoom)?;
+    l2_dsr::rewrite(ethernet, way.next_hop, way.departure);
+    Ok(())
+}
+
+/// ipip and gue: the packet becomes the inside of another one.
+#[inline(always)]
+fn tunnel(
+    ctx: &XdpContext,
+    link: &Link,
+    way: &Way,
+    inner: &Inner,
+    backend: &Backend,
+    hash: u64,
+) -> Result<(), DropReason> {
+    let udp = maps::enabled(features::GUE) && backend.forwarding == Forwarding::Gue as u8;
+    let ipv6 = outer::is_v6(backend);
+    let added = if ipv6 { 40 } else { 20 } + if udp { gue::HEADER } else { 0 };
+    if inner.length + added > usize::from(backend.mtu) {
+        return Err(DropReason::TooBig);
+    }
+    make_room(ctx, added as i32 + way.tags.bytes() as i32 - link.tags.bytes() as i32)?;
+    let mut frame = writer(ctx);
+    write_link(&mut frame, way, if ipv6 { Network::Ipv6 } else { Network::Ipv4 })?;
+    let protocol = if udp { IpProto::Udp as u8 } else { ipip::protocol(inner) };
+    let payload = inner.length + if udp { gue::HEADER } else { 0 };
+    if ipv6 {
+        outer::write_v6(room(&mut frame)?, backend, inner, payload, protocol, hash);
+    } else {
+        outer::write_v4(room(&mut frame)?, backend, inner, payload, protocol, hash);
+    }
+    if udp {
+        gue::write(room(&mut frame)?, backend, inner.length, hash);
+    }
+    Ok(())
+}
+
+/// Makes the frame longer by `bytes` at its head, or shorter. Every pointer into it is void afterwards.
+#[inline(always)]
+fn make_room(ctx: &XdpContext, bytes: i32) -> Result<(), DropReason> {
+    // SAFETY: a helper call; all cursors are made anew after it.
+    let done = unsafe { bpf_xdp_adjust_head(ctx.as_ptr().cast(), -bytes) };
+    if done == 0 { Ok(()) } else { Err(DropReason::NoRoom) }
+}
+
+/// A cursor at the frame's start.
+#[inline(always)]
+pub fn frame(ctx: &XdpContext) -> Cursor<'_> {
+    // SAFETY: the kernel gives the bounds, and the verifier checks every use of them.
+    unsafe { Cursor::new(ctx.data(), ctx.data_end()) }
+}
+
+/// The frame, to be rewritten.
+#[inline(always)]
+fn writer(ctx: &XdpContext) -> Writer<'_> {
+    // SAFETY: the kernel gives the bounds; parsing is over, what it borrowed is no longer used.
+    unsafe { Writer::new(ctx.data(), ctx.data_end()) }
+}
+
+#[inline(always)]
+fn write_link(frame: &mut Writer<'_>, way: &Way, network: Network) -> Result<(), DropReason> {
+    link::write(frame, way.next_hop, way.departure, &way.tags, network).ok_or(DropReason::NoRoom)
+}
+
+/// The next bytes of the frame.
+#[inline(always)]
+fn room<'p, const BYTES: usize>(frame: &mut Writer<'p>) -> Result<&'p mut [u8; BYTES], DropReason> {
+    frame.take().ok_or(DropReason::NoRoom)
+}
