@@ -141,11 +141,8 @@ impl Report {
         let mut services = Vec::new();
         let mut backends = Vec::new();
         for service in &installed.services {
-            let own: Vec<_> = installed
-                .backends
-                .iter()
-                .filter(|backend| u32::from(backend.record.service) == service.record.id)
-                .collect();
+            let own: Vec<_> =
+                installed.backends.iter().filter(|backend| backend.service() == service.record.id).collect();
             let forwarding = own.first().map_or(Forwarding::L2Dsr as u8, |backend| backend.record.forwarding);
             services.push(service_row(service, forwarding, &service_stats(service.record.id)?));
             let mut slots: HashMap<u16, u32> = HashMap::new();

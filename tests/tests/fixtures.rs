@@ -21,20 +21,28 @@ mod fixtures {
 use std::collections::HashSet;
 
 use fixtures::{drops, ipv4, ipv6, not_ours, services, site, specialised, truncated};
-use lb_common::{backend::LinkAddress, counters::Verdict};
+use lb_common::{
+    backend::{Departure, LinkAddress},
+    counters::Verdict,
+};
 use lb_tests::fixture::{
     Fixture,
     balancer::{Balancer, ELSEWHERE},
     check_all,
 };
-use lb_userspace::dataplane::Operation;
+use lb_userspace::dataplane::{Operation, Way};
 
 /// The balancer with all services; the backend of `lost` has lost its next hop.
 fn balancer() -> Balancer {
     let mut balancer = site::load(|_| true);
-    let unknown = LinkAddress { mac: [0; 6], flags: 0 };
     let index = balancer.backend("lost", "near").unwrap().index;
-    let forget = Operation::SetNextHop { index, next_hop: unknown, source: unknown, ifindex: ELSEWHERE };
+    let nowhere = Way {
+        next_hop: LinkAddress { mac: [0; 6], flags: 0 },
+        departure: Departure { mac: [0; 6], vlan: 0 },
+        ifindex: ELSEWHERE,
+        mtu: 0,
+    };
+    let forget = Operation::SetWay { index, way: nowhere };
     balancer.apply(&forget).unwrap();
     balancer
 }

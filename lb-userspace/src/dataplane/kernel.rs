@@ -138,7 +138,7 @@ impl Kernel {
         self.backend_stats.set(index, zeros()?, 0).map_err(write("BACKEND_STATS"))?;
         self.backends.set(index, &backend.record).map_err(Error::map("write", "BACKENDS"))?;
         let name = Name::new(&backend.name).unwrap_or(bytemuck::Zeroable::zeroed());
-        let label = BackendLabel { name, weight: backend.weight, service: backend.record.service.into() };
+        let label = BackendLabel { name, weight: backend.weight, service: backend.service() };
         self.backend_labels.set(index, &label).map_err(Error::map("write", "BACKEND_LABELS"))
     }
 

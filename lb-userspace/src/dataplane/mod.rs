@@ -87,6 +87,14 @@ pub struct InstalledBackend {
     pub record: Backend,
 }
 
+impl InstalledBackend {
+    /// Identifier of the service that it belongs to.
+    #[must_use]
+    pub fn service(&self) -> u32 {
+        self.record.service.into()
+    }
+}
+
 /// All that the maps hold, for the planner to compare with what is desired.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Installed {

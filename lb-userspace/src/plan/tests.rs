@@ -77,7 +77,7 @@ fn check(installed: &Installed, desired: &[DesiredService]) {
 }
 
 fn b_matches(have: &crate::dataplane::InstalledBackend, id: u32, want: &DesiredBackend) -> bool {
-    u32::from(have.record.service) == id
+    have.service() == id
         && have.name == want.name
         && have.weight == want.weight
         && want.way.is_none_or(|way| Way::of(&have.record) == way)
