@@ -45,18 +45,23 @@ fn is_mapped(address: &[u8; 16]) -> bool {
     third == 0xffff_u32.to_be() && first | second == 0
 }
 
-/// Walks extension headers up to TCP or UDP: its number, and the bytes walked.
+/// Walks extension headers up to TCP or UDP: its number, and the bytes walked. What follows the last header that is
+/// walked is still named: it may be any protocol, only not one more extension header.
 #[inline(always)]
 fn walk_extensions(cursor: &mut Cursor<'_>, first: u8) -> Result<(u8, usize), PassReason> {
     let mut protocol = first;
     let mut walked = 0;
-    for _ in 0..MAX_EXTENSION_HEADERS {
+    for headers in 0..=MAX_EXTENSION_HEADERS {
         let units = match protocol {
+            protocol if l4::balanced(protocol) => return Ok((protocol, walked)),
             next_header::HOP_BY_HOP | next_header::ROUTING | next_header::DESTINATION_OPTIONS => 8,
             next_header::AUTHENTICATION => 4,
             next_header::FRAGMENT => return Err(PassReason::Fragment),
             _ => return Err(PassReason::OtherProtocol),
         };
+        if headers == MAX_EXTENSION_HEADERS {
+            break;
+        }
         let start = cursor.peek::<ExtensionStart>().ok_or(PassReason::Truncated)?;
         // RFC 8200: 8-byte units, not counting the first; RFC 4302: 4-byte units, less 2.
         let length =
@@ -64,9 +69,6 @@ fn walk_extensions(cursor: &mut Cursor<'_>, first: u8) -> Result<(u8, usize), Pa
         protocol = start[0];
         cursor.skip(length);
         walked += length;
-        if l4::balanced(protocol) {
-            return Ok((protocol, walked));
-        }
     }
     Err(PassReason::MalformedIp)
 }
