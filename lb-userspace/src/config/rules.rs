@@ -189,7 +189,7 @@ pub fn prefix(text: &str) -> Checked<Prefix> {
         IpAddr::V4(v4) => u128::from(v4.to_bits()) << 96,
         IpAddr::V6(v6) => v6.to_bits(),
     };
-    if number << length != 0 && length < 128 {
+    if number.checked_shl(length.into()).unwrap_or(0) != 0 {
         return refuse(format!("tunnel_source {text:?} has bits behind the prefix; set them to 0"));
     }
     Ok(Prefix { address, length })
