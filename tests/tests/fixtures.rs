@@ -16,11 +16,13 @@ mod fixtures {
     pub mod site;
     pub mod specialised;
     pub mod truncated;
+    pub mod tunnels;
+    pub mod vlan;
 }
 
 use std::collections::HashSet;
 
-use fixtures::{drops, ipv4, ipv6, not_ours, services, site, specialised, truncated};
+use fixtures::{drops, ipv4, ipv6, not_ours, services, site, specialised, truncated, tunnels, vlan};
 use lb_common::{
     backend::{Departure, LinkAddress},
     counters::Verdict,
@@ -93,7 +95,10 @@ fn every_verdict_has_a_row_and_every_row_a_name_of_its_own() {
         truncated::rows(),
         drops::rows(),
         specialised::rows(),
+        tunnels::rows(),
+        vlan::rows(),
     ];
+    println!("{} rows", themes.iter().map(Vec::len).sum::<usize>());
     let mut verdicts = HashSet::new();
     for rows in themes {
         let mut names = HashSet::new();
