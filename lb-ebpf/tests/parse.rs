@@ -19,7 +19,7 @@ enum Parsed {
 /// The way of `balance` in the program, without its maps.
 fn parse(frame: &mut [u8]) -> Parsed {
     let mut cursor = Cursor::over(frame);
-    let parsed = eth::parse(&mut cursor).and_then(|network| match network {
+    let parsed = eth::parse(&mut cursor).and_then(|link| match link.network {
         eth::Network::Ipv4 => ipv4::parse(&mut cursor).map(|(_, transport)| transport),
         eth::Network::Ipv6 => ipv6::parse(&mut cursor).map(|(_, transport)| transport),
     });
