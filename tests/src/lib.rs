@@ -6,6 +6,7 @@
 //! * [`ask`]: what the balancer and the kernel say about it
 //! * [`load`]: a bounded number of TCP connections from the client, counted by the backend that answered
 //! * [`echo`] and [`traffic`]: flows that go on beside a test, in numbered messages
+//! * [`model`]: the data plane in plain Rust, which the program must agree with
 //! * [`wait`]: waiting for a condition, with a deadline
 
 pub mod ask;
@@ -14,5 +15,6 @@ pub mod config;
 pub mod echo;
 pub mod fixture;
 pub mod load;
+pub mod model;
 pub mod traffic;
 pub mod wait;

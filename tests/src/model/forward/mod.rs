@@ -1,0 +1,44 @@
+//! The forwarding modes: the frame that leaves for a backend.
+
+pub mod l2_dsr;
+pub mod tunnel;
+
+use lb_common::{
+    backend::{Backend, Forwarding},
+    counters::DropReason,
+};
+
+use super::{Arrival, ip::Packet, link::Link};
+
+/// The frame for the backend.
+pub fn rewrite(
+    arrival: Arrival<'_>,
+    link: &Link,
+    packet: &Packet,
+    backend: &Backend,
+    hash: u64,
+) -> Result<Vec<u8>, DropReason> {
+    if !backend.next_hop.is_resolved() {
+        return Err(DropReason::NoNextHop);
+    }
+    let (kind, above) = match Forwarding::from_number(backend.forwarding) {
+        Some(Forwarding::L2Dsr) | None => l2_dsr::above(arrival.frame, link),
+        Some(mode) => tunnel::above(arrival.frame, packet, backend, mode, hash)?,
+    };
+    let frame = [header(link, backend, kind), above].concat();
+    if frame.len() > arrival.frame.len() + arrival.headroom {
+        return Err(DropReason::NoRoom);
+    }
+    Ok(frame)
+}
+
+/// Addresses, tags and type.
+fn header(link: &Link, backend: &Backend, kind: u16) -> Vec<u8> {
+    let mut header = [backend.next_hop.mac, backend.departure.mac].concat();
+    for (tpid, control) in link.tags_by(backend.departure.vlan) {
+        header.extend(tpid.to_be_bytes());
+        header.extend(control.to_be_bytes());
+    }
+    header.extend(kind.to_be_bytes());
+    header
+}

@@ -1,0 +1,44 @@
+//! TCP and UDP.
+
+use lb_common::{counters::DropReason, service::TCP};
+
+use super::{
+    ip::Packet,
+    wire::{byte, number},
+};
+
+const SYN: u8 = 2;
+const ACK: u8 = 16;
+
+/// Source and destination port; `None` when packet or frame end before.
+#[must_use]
+pub fn ports(frame: &[u8], packet: &Packet) -> Option<(u16, u16)> {
+    if packet.transport + 4 > packet.end {
+        return None;
+    }
+    number(frame, packet.transport).zip(number(frame, packet.transport + 2))
+}
+
+/// Whether a packet to a service may reach a backend. `true`: it opens a connection.
+pub fn check(frame: &[u8], packet: &Packet) -> Result<bool, DropReason> {
+    if packet.end > frame.len() {
+        return Err(DropReason::IpLength);
+    }
+    let length = packet.end - packet.transport;
+    if packet.protocol == TCP {
+        // A data offset behind the packet's end is none; the whole header must be in the frame at least.
+        let offset = byte(frame, packet.transport + 12).map(|byte| usize::from(byte >> 4) * 4);
+        match offset {
+            Some(offset) if (20..=length).contains(&offset) => {
+                let flags = frame[packet.transport + 13];
+                Ok(flags & SYN != 0 && flags & ACK == 0)
+            }
+            _ => Err(DropReason::TcpHeader),
+        }
+    } else {
+        match number(frame, packet.transport + 4) {
+            Some(told) if (8..=length).contains(&usize::from(told)) => Ok(false),
+            _ => Err(DropReason::UdpHeader),
+        }
+    }
+}

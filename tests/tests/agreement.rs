@@ -1,0 +1,201 @@
+//! The program and the model of it ([`lb_tests::model`]) agree on random packets: on what becomes of each, on every
+//! byte of it, and on the counters.
+//!
+//! A run takes a fixed seed and a random one, which it prints; `XDP_LB_SEED=0x...` takes that one instead.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::expect_used,
+    reason = "a test fails by panicking; clippy only knows functions marked as tests"
+)]
+
+mod agreement {
+    pub mod generate;
+    pub mod rng;
+    pub mod shrink;
+    pub mod site;
+}
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+    hash::{BuildHasher as _, RandomState},
+};
+
+use agreement::{
+    generate::{Input, input},
+    shrink::shrink,
+    site::{self, SITES, Site},
+};
+use lb_common::{counters::Verdict, service::ServiceKey};
+use lb_tests::{
+    fixture::{
+        balancer::{Balancer, HASH_KEY, HEADROOM, LOOPBACK},
+        frame::Frame,
+    },
+    model::{Answer, Arrival, Model, tally::Tally},
+};
+
+const SEED: u64 = 0x8583_1987;
+/// Packets of a seed.
+const PACKETS: u64 = 400_000;
+/// Packets between two looks at the counters.
+const CHUNK: u64 = 5_000;
+
+/// Program and model of one balancer.
+struct Pair {
+    balancer: Balancer,
+    model: Model,
+    services: Vec<ServiceKey>,
+}
+
+impl Pair {
+    fn load(site: &Site) -> Self {
+        let balancer = site::load(site);
+        let model = Model::new(balancer.installed(), HASH_KEY, LOOPBACK);
+        // Also those that this balancer does not have: packets for them are nobody's.
+        let all = site::load(&SITES[0]);
+        let services = all.installed().services.iter().map(|service| service.key).collect();
+        Self { balancer, model, services }
+    }
+
+    fn modelled(&self, input: &Input) -> Answer {
+        self.model.run(Arrival { frame: &input.frame.0, headroom: HEADROOM - input.metadata })
+    }
+
+    /// Whether action and bytes agree; the reason is for the counters to tell.
+    fn agrees(&self, input: &Input, answer: &Answer) -> bool {
+        let ran = self.balancer.run_behind(&input.frame, input.metadata).unwrap();
+        ran.action == answer.verdict.action() && ran.frame.0 == answer.frame
+    }
+
+    /// Runs one packet between two looks at the counters: what each says, where they disagree.
+    fn disagreement(&self, input: &Input) -> Option<String> {
+        let answer = self.modelled(input);
+        let before = self.balancer.counters().unwrap();
+        let ran = self.balancer.run_behind(&input.frame, input.metadata).unwrap();
+        let after = self.balancer.counters().unwrap();
+        let counted = after.verdicts_since(&before);
+        let mut tally = Tally::default();
+        tally.count(&answer, input.frame.0.len());
+        let right = tally.counters(self.balancer.installed(), &before);
+        let same = counted == [answer.verdict]
+            && ran.action == answer.verdict.action()
+            && ran.frame.0 == answer.frame
+            && after == before.plus(&right);
+        (!same).then(|| {
+            format!(
+                "frame    {}\nmetadata {} bytes\nprogram  {} {counted:?}\n         {}\nmodel    {:?}, service {:?}, backend {:?}, opens {}\n         {}\n",
+                hex(&input.frame.0), input.metadata, ran.action, hex(&ran.frame.0),
+                answer.verdict, answer.service, answer.backend, answer.opens, hex(&answer.frame),
+            )
+        })
+    }
+
+    /// Runs packets of a seed; stops at the first chunk with a disagreement.
+    fn compare(&self, seed: u64, packets: u64) -> Tally {
+        let mut tally = Tally::default();
+        let shape = self.balancer.counters().unwrap();
+        for first in (0..packets).step_by(CHUNK as usize) {
+            let chunk = first..(first + CHUNK).min(packets);
+            let mut wrong = None;
+            for index in chunk.clone() {
+                let input = input(seed, index, &self.services);
+                let answer = self.modelled(&input);
+                tally.count(&answer, input.frame.0.len());
+                if !self.agrees(&input, &answer) && wrong.is_none() {
+                    wrong = Some(index);
+                }
+            }
+            let right = tally.counters(self.balancer.installed(), &shape);
+            let counted = self.balancer.counters().unwrap();
+            if wrong.is_some() || counted != right {
+                // The counters tell that, but not where.
+                let suspects = wrong.map_or(chunk, |index| index..index + 1);
+                let report = self.report(seed, suspects);
+                panic!("{report}counters of the program\n  {counted:?}\nof the model\n  {right:?}");
+            }
+        }
+        tally
+    }
+
+    fn report(&self, seed: u64, suspects: std::ops::Range<u64>) -> String {
+        for index in suspects {
+            let found = input(seed, index, &self.services);
+            if let Some(text) = self.disagreement(&found) {
+                let small = shrink(found, |input| self.disagreement(input).is_some());
+                let shrunk = self.disagreement(&small).unwrap_or_default();
+                return format!("packet {index} of seed {seed:#x}\n{text}shrunk\n{shrunk}");
+            }
+        }
+        "no packet alone shows it\n".to_owned()
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// The seed that was asked for, else the fixed one and one that nobody knows.
+fn seeds() -> Vec<u64> {
+    match std::env::var("XDP_LB_SEED") {
+        Ok(text) => {
+            let digits = text.trim_start_matches("0x");
+            let radix = if digits.len() < text.len() { 16 } else { 10 };
+            vec![u64::from_str_radix(digits, radix).expect("XDP_LB_SEED is a number, 0x... in hexadecimal")]
+        }
+        Err(_) => vec![SEED, RandomState::new().hash_one(std::process::id())],
+    }
+}
+
+#[test]
+fn program_and_model_agree_on_random_packets() {
+    let seeds = seeds();
+    let list: Vec<_> = seeds.iter().map(|seed| format!("{seed:#x}")).collect();
+    println!("XDP_LB_SEED={}", list.join(" and XDP_LB_SEED="));
+    let mut reached: BTreeMap<u32, u64> = BTreeMap::new();
+    for site in SITES {
+        let packets = PACKETS * site.share / 1000;
+        let mut sum = Tally::default();
+        for &seed in &seeds {
+            sum.merge(&Pair::load(site).compare(seed, packets));
+        }
+        println!("{}: {packets} packets of each seed", site.name);
+        every_backend_was_reached(site, &sum);
+        for verdict in Verdict::all() {
+            *reached.entry(verdict.counter()).or_default() += sum.packets(verdict);
+        }
+    }
+    for verdict in Verdict::all() {
+        let packets = reached[&verdict.counter()];
+        println!("{packets:8} {} {}", verdict.action(), verdict.reason());
+        assert!(packets > 0, "no packet ended as {} {}", verdict.action(), verdict.reason());
+    }
+}
+
+/// So that every forwarding mode, family and way was compared.
+fn every_backend_was_reached(site: &Site, sum: &Tally) {
+    let balancer = site::load(site);
+    let installed = balancer.installed();
+    let slots = installed.services.iter().flat_map(|service| &service.slots);
+    let in_use: BTreeSet<_> = slots.map(|slot| slot.backend).collect();
+    for backend in installed.backends.iter().filter(|backend| in_use.contains(&backend.index)) {
+        let reachable = backend.record.next_hop.is_resolved();
+        let reached = sum.forwarded(backend.index) > 0;
+        assert_eq!(reached, reachable, "{}: backend {} {:?}", site.name, backend.name, backend.record);
+    }
+}
+
+/// A packet without a service finds the model as it finds the program.
+#[test]
+fn the_shortest_frame_agrees() {
+    let pair = Pair::load(&SITES[0]);
+    for byte in [0, 1, 2, 8] {
+        let input = Input { frame: Frame(vec![byte; 14]), metadata: 0 };
+        assert_eq!(pair.disagreement(&input), None);
+    }
+}
