@@ -1,7 +1,7 @@
 //! Free places in the maps. Only what was free before the plan is given out, so that no packet under way
 //! finds another's backend or slots.
 
-use crate::dataplane::Installed;
+use crate::dataplane::{Installed, InstalledBackend};
 use lb_common::slot::BackendIndex;
 use std::collections::BTreeSet;
 
@@ -33,7 +33,7 @@ impl Allocator {
         let sizes = installed.sizes;
         let mut used: BTreeSet<u32> = installed.services.iter().map(|service| service.record.id).collect();
         // After a crash: backends of a service that packets do not find.
-        used.extend(installed.backends.iter().map(|backend| backend.service()));
+        used.extend(installed.backends.iter().map(InstalledBackend::service));
         let services: Vec<_> = (0..sizes.services).filter(|id| !used.contains(id)).collect();
         let used: BTreeSet<_> = installed.backends.iter().map(|backend| backend.index).collect();
         let generations = installed.generations.iter().zip(0..=BackendIndex::MAX).skip(1);

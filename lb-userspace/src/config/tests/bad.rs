@@ -233,6 +233,20 @@ fn service_values() {
             "7:9: slots 2097152 is out of bounds; use a power of two from 64 to 1048576",
         ),
         (with(7, "slots = -64"), "7:9: slots -64 is out of bounds; use a power of two from 64 to 1048576"),
+        (
+            and("[[service]]\nname = \"card-auth\"\naddress = \"192.0.2.11:1\"\nprotocol = \"tcp\""),
+            r#"17:8: service name "card-auth" is taken by line 2; choose another"#,
+        ),
+        (
+            and("[[service]]\nname = \"b\"\naddress = \"192.0.2.10:8583\"\nprotocol = \"tcp\""),
+            r#"18:11: address "192.0.2.10:8583" with protocol "tcp" is taken by line 3; give one of the two another address, port or protocol"#,
+        ),
+    ]);
+}
+
+#[test]
+fn health_and_weights_values() {
+    check(&[
         (with(9, "type = \"iso8583\""), r#"9:8: health type "iso8583" is not in this version; use "none""#),
         (
             with(9, "type = \"iso8583\"\ninterval = \"1s\""),
@@ -249,14 +263,6 @@ fn service_values() {
             r#"11:8: weights mode "latency" is not in this version; use "static""#,
         ),
         (with(11, ""), r#"10:1: weights has no mode; add mode = "static""#),
-        (
-            and("[[service]]\nname = \"card-auth\"\naddress = \"192.0.2.11:1\"\nprotocol = \"tcp\""),
-            r#"17:8: service name "card-auth" is taken by line 2; choose another"#,
-        ),
-        (
-            and("[[service]]\nname = \"b\"\naddress = \"192.0.2.10:8583\"\nprotocol = \"tcp\""),
-            r#"18:11: address "192.0.2.10:8583" with protocol "tcp" is taken by line 3; give one of the two another address, port or protocol"#,
-        ),
     ]);
 }
 
