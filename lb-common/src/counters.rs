@@ -55,6 +55,8 @@ macro_rules! reasons {
         impl $name {
             /// Every reason, in the order of the counters.
             pub const ALL: &[Self] = &[$(Self::$variant,)*];
+            /// The lowest counter; every other of this kind is above it, and below the next kind's.
+            pub const FIRST: u32 = Self::ALL[0] as u32;
 
             /// The name under which the counter is shown.
             #[must_use]
@@ -110,6 +112,22 @@ reasons! {
         TooBig = 37, "too-big";
         /// The frame could not be given room for another header.
         NoRoom = 38, "no-room";
+        /// A later fragment whose first fragment was not seen, or too long ago.
+        UnknownFragment = 39, "unknown-fragment";
+        /// More questions to virtual addresses than are answered in a second.
+        RateLimited = 40, "rate-limited";
+        /// From an address that no packet can come from.
+        MartianSource = 41, "martian-source";
+    }
+}
+
+reasons! {
+    /// What the balancer answers itself (`XDP_TX`). The value is the counter's index.
+    AnswerReason {
+        /// An echo request to a virtual address, answered.
+        EchoReply = 20, "echo-reply";
+        /// Too long for the way to the backend once encapsulated: the sender was told what fits.
+        PacketTooBig = 21, "packet-too-big";
     }
 }
 
@@ -120,6 +138,8 @@ pub enum Verdict {
     Transmit,
     /// Sent out of another interface (`XDP_REDIRECT`).
     Redirect,
+    /// Answered to the sender.
+    Answer(AnswerReason),
     /// Left to the kernel.
     Pass(PassReason),
     /// Dropped.
@@ -131,6 +151,7 @@ impl Verdict {
     pub fn all() -> impl Iterator<Item = Self> {
         [Self::Transmit, Self::Redirect]
             .into_iter()
+            .chain(AnswerReason::ALL.iter().copied().map(Self::Answer))
             .chain(PassReason::ALL.iter().copied().map(Self::Pass))
             .chain(DropReason::ALL.iter().copied().map(Self::Drop))
     }
@@ -141,6 +162,7 @@ impl Verdict {
         match self {
             Self::Transmit => 0,
             Self::Redirect => 1,
+            Self::Answer(reason) => reason as u32,
             Self::Pass(reason) => reason as u32,
             Self::Drop(reason) => reason as u32,
         }
@@ -150,7 +172,7 @@ impl Verdict {
     #[must_use]
     pub const fn action(self) -> &'static str {
         match self {
-            Self::Transmit => "tx",
+            Self::Transmit | Self::Answer(_) => "tx",
             Self::Redirect => "redirect",
             Self::Pass(_) => "pass",
             Self::Drop(_) => "drop",
@@ -162,6 +184,7 @@ impl Verdict {
     pub const fn reason(self) -> &'static str {
         match self {
             Self::Transmit | Self::Redirect => "forwarded",
+            Self::Answer(reason) => reason.name(),
             Self::Pass(reason) => reason.name(),
             Self::Drop(reason) => reason.name(),
         }
@@ -173,6 +196,7 @@ impl Verdict {
         match self {
             Self::Transmit => "Sent to a backend by the interface it came in by.",
             Self::Redirect => "Sent to a backend by another interface.",
+            Self::Answer(reason) => reason.meaning(),
             Self::Pass(reason) => reason.meaning(),
             Self::Drop(reason) => reason.meaning(),
         }

@@ -7,8 +7,10 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+pub mod answer;
 pub mod backend;
 pub mod counters;
+pub mod fragment;
 pub mod hash;
 pub mod label;
 pub mod limits;

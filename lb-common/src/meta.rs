@@ -31,10 +31,14 @@ pub struct Meta {
     /// The kernel's identifier of the program that this describes. A crash between pinning one and writing this
     /// leaves another pinned.
     pub program_id: u32,
+    /// Answers a second and CPU that it was specialised for.
+    pub answer_rate: u32,
+    /// Always 0.
+    pub reserved: u32,
     /// The secret of the flow hash, so that whoever adopts the maps goes on with the same hash.
     pub hash_key: [u8; 16],
     /// Version of the program that wrote this, as text filled up with zeros.
     pub build: [u8; 32],
 }
 
-const _: () = assert!(size_of::<Meta>() == 64);
+const _: () = assert!(size_of::<Meta>() == 72);

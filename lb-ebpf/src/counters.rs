@@ -3,70 +3,97 @@
 use crate::maps;
 use aya_ebpf::bindings::xdp_action;
 use lb_common::{
-    counters::{DropReason, PassReason, Verdict},
-    slot::BackendIndex,
+    counters::{AnswerReason, DropReason, PassReason, Verdict},
+    slot::{BackendIndex, NO_BACKEND},
 };
 
 /// What becomes of a packet, and whose counters tell of it besides VERDICTS.
+///
+/// Flat, every field always set: an enum with different fields leaves some undefined, and the verifier refuses a
+/// program that so much as copies one.
 #[derive(Clone, Copy)]
-pub enum Outcome {
-    /// Not for a service.
-    Pass(PassReason),
-    /// For the service `service`, which does not get it.
-    Drop { reason: DropReason, service: u32 },
-    /// Sent to a backend; `ifindex` names the interface where it is another one.
-    Forward { service: u32, backend: BackendIndex, opens: bool, ifindex: Option<u32> },
+pub struct Outcome {
+    /// Index in VERDICTS.
+    pub counter: u32,
+    /// The service; [`NO_SERVICE`]: none.
+    pub service: u32,
+    /// The backend; [`NO_BACKEND`]: none.
+    pub backend: u32,
+    /// 1: the packet opens a connection.
+    pub opens: u32,
+    /// Interface to redirect to.
+    pub ifindex: u32,
 }
 
+/// No service: the packet is for none, or for a virtual address as such.
+pub const NO_SERVICE: u32 = u32::MAX;
+
 impl Outcome {
-    /// Counts the packet of `bytes` bytes; gives the verdict.
     #[inline(always)]
-    pub fn finish(self, bytes: u64) -> Verdict {
-        let verdict = match self {
-            Self::Pass(reason) => Verdict::Pass(reason),
-            Self::Drop { reason, service } => {
-                count_service(service, bytes, 1);
-                Verdict::Drop(reason)
-            }
-            Self::Forward { service, backend, opens, ifindex } => {
-                count_service(service, bytes, 0);
-                count_backend(backend, bytes, opens);
-                if ifindex.is_some() { Verdict::Redirect } else { Verdict::Transmit }
-            }
-        };
-        if let Some(count) = maps::verdict(verdict.counter()) {
+    const fn new(verdict: Verdict, service: u32) -> Self {
+        Self { counter: verdict.counter(), service, backend: NO_BACKEND as u32, opens: 0, ifindex: 0 }
+    }
+
+    /// Not for a service.
+    #[inline(always)]
+    pub const fn pass(reason: PassReason) -> Self {
+        Self::new(Verdict::Pass(reason), NO_SERVICE)
+    }
+
+    /// For a service, or a virtual address as such, which does not get it.
+    #[inline(always)]
+    pub const fn drop(reason: DropReason, service: u32) -> Self {
+        Self::new(Verdict::Drop(reason), service)
+    }
+
+    /// Answered to the sender.
+    #[inline(always)]
+    pub const fn answer(reason: AnswerReason, service: u32) -> Self {
+        Self::new(Verdict::Answer(reason), service)
+    }
+
+    /// Sent to a backend by the interface that it came in by; `ifindex` not 0: by that one.
+    #[inline(always)]
+    pub const fn forward(service: u32, backend: BackendIndex, opens: bool, ifindex: u32) -> Self {
+        let verdict = if ifindex == 0 { Verdict::Transmit } else { Verdict::Redirect };
+        Self { backend: backend as u32, opens: opens as u32, ifindex, ..Self::new(verdict, service) }
+    }
+
+    /// Counts the packet of `bytes` bytes; gives XDP's verdict.
+    #[inline(always)]
+    pub fn finish(&self, bytes: u64) -> u32 {
+        if self.service != NO_SERVICE
+            && let Some(stats) = maps::service_stats(self.service)
+        {
+            stats.packets += 1;
+            stats.bytes += bytes;
+            stats.dropped += u64::from(self.backend == u32::from(NO_BACKEND));
+        }
+        if self.backend != u32::from(NO_BACKEND)
+            && let Some(stats) = maps::backend_stats(self.backend)
+        {
+            stats.packets += 1;
+            stats.bytes += bytes;
+            stats.connections += u64::from(self.opens);
+        }
+        if let Some(count) = maps::verdict(self.counter) {
             count.packets += 1;
             count.bytes += bytes;
         }
-        verdict
+        self.action()
     }
-}
 
-/// The verdict in XDP's numbers.
-#[inline(always)]
-pub const fn action(verdict: Verdict) -> u32 {
-    match verdict {
-        Verdict::Pass(_) => xdp_action::XDP_PASS,
-        Verdict::Drop(_) => xdp_action::XDP_DROP,
-        Verdict::Transmit => xdp_action::XDP_TX,
-        Verdict::Redirect => xdp_action::XDP_REDIRECT,
-    }
-}
-
-#[inline(always)]
-fn count_service(id: u32, bytes: u64, dropped: u64) {
-    if let Some(stats) = maps::service_stats(id) {
-        stats.packets += 1;
-        stats.bytes += bytes;
-        stats.dropped += dropped;
-    }
-}
-
-#[inline(always)]
-fn count_backend(index: BackendIndex, bytes: u64, opens: bool) {
-    if let Some(stats) = maps::backend_stats(index) {
-        stats.packets += 1;
-        stats.bytes += bytes;
-        stats.connections += u64::from(opens);
+    /// The verdict in XDP's numbers.
+    #[inline(always)]
+    const fn action(&self) -> u32 {
+        const TRANSMIT: u32 = Verdict::Transmit.counter();
+        const REDIRECT: u32 = Verdict::Redirect.counter();
+        match self.counter {
+            TRANSMIT => xdp_action::XDP_TX,
+            REDIRECT => xdp_action::XDP_REDIRECT,
+            counter if counter >= DropReason::FIRST => xdp_action::XDP_DROP,
+            counter if counter >= AnswerReason::FIRST => xdp_action::XDP_TX,
+            _ => xdp_action::XDP_PASS,
+        }
     }
 }

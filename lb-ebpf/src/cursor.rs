@@ -31,14 +31,20 @@ unsafe impl Header for UdpHdr {}
 unsafe impl<const N: usize> Header for [u8; N] {}
 // SAFETY: bytes only.
 unsafe impl Header for crate::parse::l4::TcpHeader {}
+// SAFETY: bytes only.
+unsafe impl Header for crate::parse::icmp::IcmpHeader {}
 
 /// A position in a frame, and the frame's end.
 #[derive(Clone, Copy)]
 pub struct Cursor<'p> {
+    start: usize,
     at: usize,
     end: usize,
     frame: PhantomData<&'p [u8]>,
 }
+
+/// No header that is looked at starts behind this many bytes, less one.
+const FARTHEST: usize = 0xfff;
 
 impl<'p> Cursor<'p> {
     /// A cursor at the frame's first byte.
@@ -49,7 +55,7 @@ impl<'p> Cursor<'p> {
     #[inline(always)]
     #[must_use]
     pub const unsafe fn new(start: usize, end: usize) -> Self {
-        Self { at: start, end, frame: PhantomData }
+        Self { start, at: start, end, frame: PhantomData }
     }
 
     /// A cursor over bytes in ordinary memory.
@@ -84,12 +90,29 @@ impl<'p> Cursor<'p> {
         Some(unsafe { &*(self.at as *const T) })
     }
 
-    /// Moves the cursor on by `bytes`, past the frame's end if need be: the next take then finds nothing.
+    /// Moves the cursor on by `bytes`, past the frame's end if need be: the next take then finds nothing. `None`: farther
+    /// than any header is looked at.
+    ///
+    /// The way from the frame's start is made anew, opaque to the optimiser: it would otherwise compute one sum for
+    /// the check and another for the load, and the verifier knows a variable offset only by the register that was
+    /// checked. The mask gives all positions the same bounds, so that the verifier sees them as one and does not follow
+    /// every way through optional headers to its end.
     #[inline(always)]
-    pub fn skip(&mut self, bytes: usize) {
-        // Opaque to the optimiser: it would otherwise compute one sum for the check and another for the load, and the
-        // verifier knows a variable offset only by the register that was checked.
-        self.at = core::hint::black_box(self.at + bytes);
+    #[must_use]
+    pub fn skip(&mut self, bytes: usize) -> Option<()> {
+        let offset = core::hint::black_box(self.at - self.start + bytes);
+        if offset > FARTHEST {
+            return None;
+        }
+        self.at = self.start + (offset & FARTHEST);
+        Some(())
+    }
+
+    /// Bytes from the frame's start to the cursor.
+    #[inline(always)]
+    #[must_use]
+    pub fn offset(&self) -> usize {
+        core::hint::black_box(self.at - self.start) & FARTHEST
     }
 
     /// Bytes from the cursor to the frame's end; 0 past it.
@@ -129,6 +152,16 @@ impl<'p> Writer<'p> {
         // SAFETY: the bytes are inside the frame, a `Header` accepts any bit pattern at an even address, and no
         // byte is handed out twice.
         Some(unsafe { &mut *(at as *mut T) })
+    }
+
+    /// The next bytes as a header to be written, which are handed out again by the next take.
+    #[inline(always)]
+    pub fn peek<T: Header>(&mut self) -> Option<&mut T> {
+        if self.at + size_of::<T>() > self.end {
+            return None;
+        }
+        // SAFETY: as in `take`; the borrow of the writer ends before the bytes are handed out again.
+        Some(unsafe { &mut *(self.at as *mut T) })
     }
 }
 

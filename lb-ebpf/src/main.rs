@@ -10,90 +10,91 @@
 )]
 
 mod counters;
+mod flow;
+mod fragments;
+mod icmp;
 mod maps;
 mod send;
 mod service;
 
-use aya_ebpf::{helpers::bpf_redirect, macros::xdp, programs::XdpContext};
+use aya_ebpf::{bindings::xdp_action, helpers::bpf_redirect, macros::xdp, programs::XdpContext};
 use aya_log_ebpf::debug;
 use counters::Outcome;
+use flow::{Flow, Kind};
 use lb_common::{
     backend::Backend,
-    counters::{DropReason, PassReason, Verdict},
+    counters::{DropReason, PassReason},
     meta::features,
-    service::Service,
     slot::{BackendIndex, NO_BACKEND},
 };
-use lb_ebpf::{
-    parse::{
-        Transport,
-        eth::{self, Link, Network},
-        ipv4, ipv6,
-    },
-    select::{Addresses, slot_index},
+use lb_ebpf::parse::{
+    self,
+    eth::{self, Link, Network},
+    ipv4, ipv6,
 };
+use send::Failure;
 
 /// The balancer.
 #[xdp]
 #[expect(clippy::needless_pass_by_value, reason = "the macro calls it so")]
 pub fn balancer(ctx: XdpContext) -> u32 {
     let bytes = (ctx.data_end() - ctx.data()) as u64;
-    let outcome = balance(&ctx).unwrap_or_else(Outcome::Pass);
-    let verdict = outcome.finish(bytes);
-    log(&ctx, outcome, verdict);
-    match outcome {
-        Outcome::Forward { ifindex: Some(ifindex), .. } => redirect(ifindex),
-        _ => counters::action(verdict),
-    }
+    let outcome = balance(&ctx).unwrap_or_else(Outcome::pass);
+    let action = outcome.finish(bytes);
+    // One line a packet for debugging. The level is a constant to the verifier: switched off, this is no code.
+    debug!(&ctx, "verdict {} service {} backend {}", outcome.counter, outcome.service, outcome.backend);
+    if action == xdp_action::XDP_REDIRECT { redirect(outcome.ifindex) } else { action }
 }
 
 #[inline(always)]
 fn balance(ctx: &XdpContext) -> Result<Outcome, PassReason> {
     let mut cursor = send::frame(ctx);
     let link = eth::parse(&mut cursor)?;
+    let mut flow = Flow::NONE;
     match link.network {
         Network::Ipv4 => {
-            let (ip, transport) = ipv4::parse(&mut cursor)?;
-            balance_ip(ctx, &link, ip, &transport)
+            let packet = ipv4::parse(&mut cursor)?;
+            match packet.transport.protocol {
+                ipv4::ICMP => flow.of_icmp(&packet, parse::icmp::quoted_v4)?,
+                _ => flow.of(&packet)?,
+            }
         }
         Network::Ipv6 if maps::enabled(features::IPV6) => {
-            let (ip, transport) = ipv6::parse(&mut cursor)?;
-            balance_ip(ctx, &link, ip, &transport)
+            let packet = ipv6::parse(&mut cursor)?;
+            match packet.transport.protocol {
+                ipv6::ICMPV6 => flow.of_icmp(&packet, parse::icmp::quoted_v6)?,
+                _ => flow.of(&packet)?,
+            }
         }
-        Network::Ipv6 => Err(PassReason::Ipv6Unused),
+        Network::Ipv6 => return Err(PassReason::Ipv6Unused),
     }
+    Ok(match flow.kind {
+        Kind::Flow => forward(ctx, &link, &flow),
+        Kind::Echo => icmp::echo(ctx, &link),
+        Kind::Drop => Outcome::drop(flow.reason, flow.service),
+    })
 }
 
-/// From the service on, the same for IPv4 and IPv6.
+/// Sends a flow's packet to its backend.
 #[inline(always)]
-fn balance_ip(
-    ctx: &XdpContext,
-    link: &Link,
-    ip: &impl Addresses,
-    transport: &Transport<'_>,
-) -> Result<Outcome, PassReason> {
-    let ports = transport.ports().ok_or(PassReason::Truncated)?;
-    let service = service::find(ip, ports.destination, transport.protocol).ok_or(PassReason::NoService)?;
-    let drop = |reason| Ok(Outcome::Drop { reason, service: service.id });
-    let opens = match transport.check() {
-        Ok(opens) => opens,
-        Err(reason) => return drop(reason),
-    };
-    let hash = ip.flow_hash(ports.word, transport.protocol, maps::key_word);
-    let (index, backend) = match choose(service, hash) {
+fn forward(ctx: &XdpContext, link: &Link, flow: &Flow) -> Outcome {
+    let service = flow.service;
+    let (index, backend) = match choose(flow) {
         Ok(chosen) => chosen,
-        Err(reason) => return drop(reason),
+        Err(reason) => return Outcome::drop(reason, service),
     };
-    match send::send(ctx, link, &ip.inner(), backend, hash) {
-        Ok(ifindex) => Ok(Outcome::Forward { service: service.id, backend: index, opens, ifindex }),
-        Err(reason) => drop(reason),
+    match send::send(ctx, link, &flow.inner, backend, flow.hash) {
+        Ok(ifindex) => Outcome::forward(service, index, flow.opens, ifindex),
+        Err(Failure::TooBig(mtu)) if flow.answerable => icmp::too_big(ctx, link, mtu, service),
+        Err(Failure::TooBig(_)) => Outcome::drop(DropReason::TooBig, service),
+        Err(Failure::Drop(reason)) => Outcome::drop(reason, service),
     }
 }
 
 /// The backend that the flow's slot names.
 #[inline(always)]
-fn choose(service: &Service, hash: u64) -> Result<(BackendIndex, &'static Backend), DropReason> {
-    let slot = maps::slot(slot_index(service, hash)).ok_or(DropReason::NoBackend)?;
+fn choose(flow: &Flow) -> Result<(BackendIndex, &'static Backend), DropReason> {
+    let slot = maps::slot(flow.slot).ok_or(DropReason::NoBackend)?;
     match maps::backend(slot.backend) {
         Some(backend) if slot.backend != NO_BACKEND => Ok((slot.backend, backend)),
         _ => Err(DropReason::NoBackend),
@@ -104,20 +105,6 @@ fn choose(service: &Service, hash: u64) -> Result<(BackendIndex, &'static Backen
 fn redirect(ifindex: u32) -> u32 {
     // SAFETY: a helper without pointers.
     unsafe { bpf_redirect(ifindex, 0) as u32 }
-}
-
-/// One line a packet for debugging. The level is a constant to the verifier: switched off, this is no code.
-#[inline(always)]
-fn log(ctx: &XdpContext, outcome: Outcome, verdict: Verdict) {
-    match outcome {
-        Outcome::Pass(_) => debug!(ctx, "{} {}", verdict.action(), verdict.reason()),
-        Outcome::Drop { service, .. } => {
-            debug!(ctx, "{} {} service {}", verdict.action(), verdict.reason(), service);
-        }
-        Outcome::Forward { service, backend, .. } => {
-            debug!(ctx, "{} service {} backend {}", verdict.action(), service, backend);
-        }
-    }
 }
 
 #[unsafe(no_mangle)]

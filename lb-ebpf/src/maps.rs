@@ -4,13 +4,15 @@
 
 use aya_ebpf::{
     Global,
-    btf_maps::{Array, HashMap, PerCpuArray},
+    btf_maps::{Array, HashMap, LruHashMap, PerCpuArray},
     macros::btf_map,
 };
 use core::ptr::from_ref;
 use lb_common::{
+    answer::Budget,
     backend::{Backend, Departure, LinkAddress},
     counters::{BackendStats, PacketCount, ServiceStats, VERDICT_COUNTERS},
+    fragment::{Fragment, FragmentKey},
     hash::{KeyWords, WORDS_V6},
     label::{BackendLabel, ServiceLabel},
     meta::Meta,
@@ -33,6 +35,16 @@ static SERVICE_STATS: PerCpuArray<ServiceStats, 1024> = PerCpuArray::new();
 static BACKEND_STATS: PerCpuArray<BackendStats, 1024> = PerCpuArray::new();
 #[btf_map]
 static VERDICTS: PerCpuArray<PacketCount, { VERDICT_COUNTERS as usize }> = PerCpuArray::new();
+/// Virtual addresses, each with the number of services that it has.
+#[btf_map]
+static VIPS: HashMap<[u8; 16], u32, 1024> = HashMap::new();
+/// Bounded by forgetting the oldest: a fragment that is not found is dropped, and its datagram sent again.
+#[btf_map]
+static FRAGMENTS: LruHashMap<FragmentKey, Fragment, 16_384> = LruHashMap::new();
+/// Answers that this CPU may still give.
+#[btf_map]
+static ANSWERS: PerCpuArray<Budget, 1> = PerCpuArray::new();
+
 // Not for packets: what the maps above hold, for those who read them from outside.
 #[btf_map]
 static META: Array<Meta, 1> = Array::new();
@@ -47,6 +59,42 @@ static BACKEND_LABELS: Array<BackendLabel, 1024, MMAPABLE> = Array::new();
 static FEATURES: Global<u32> = Global::new(lb_common::meta::features::ALL);
 #[unsafe(no_mangle)]
 static HASH_KEY: KeyWords = [0; WORDS_V6];
+
+/// Answers a second and CPU; `u32::MAX`: no limit.
+#[unsafe(no_mangle)]
+static ANSWER_RATE: Global<u32> = Global::new(1000);
+
+/// Answers a second and CPU; `u32::MAX`: no limit.
+#[inline(always)]
+pub fn answer_rate() -> u32 {
+    ANSWER_RATE.load()
+}
+
+/// This CPU's budget of answers.
+#[inline(always)]
+pub fn answers() -> Option<&'static mut Budget> {
+    // SAFETY: the record is this CPU's own, and XDP does not nest.
+    ANSWERS.get_ptr_mut(0).map(|budget| unsafe { &mut *budget })
+}
+
+/// Whether it is the address of a service.
+#[inline(always)]
+pub fn is_vip(address: &[u8; 16]) -> bool {
+    VIPS.get_ptr(address).is_some()
+}
+
+/// What the first fragment of a datagram taught.
+#[inline(always)]
+pub fn fragment(key: &FragmentKey) -> Option<Fragment> {
+    // SAFETY: copied at once; a value is replaced, never changed.
+    unsafe { FRAGMENTS.get(key) }.copied()
+}
+
+/// Remembers a first fragment. A failure is told by the drop of those that follow.
+#[inline(always)]
+pub fn remember(key: &FragmentKey, fragment: Fragment) {
+    let _ = FRAGMENTS.insert(key, fragment, 0);
+}
 
 /// Whether the configuration needs the feature; a constant to the verifier.
 #[inline(always)]
@@ -104,9 +152,9 @@ pub fn service_stats(id: u32) -> Option<&'static mut ServiceStats> {
 
 /// This CPU's counters of a backend.
 #[inline(always)]
-pub fn backend_stats(index: u16) -> Option<&'static mut BackendStats> {
+pub fn backend_stats(index: u32) -> Option<&'static mut BackendStats> {
     // SAFETY: the record is this CPU's own, and XDP does not nest.
-    BACKEND_STATS.get_ptr_mut(u32::from(index)).map(|stats| unsafe { &mut *stats })
+    BACKEND_STATS.get_ptr_mut(index).map(|stats| unsafe { &mut *stats })
 }
 
 /// This CPU's counter of a verdict.

@@ -14,6 +14,22 @@ use lb_ebpf::{
 };
 use network_types::{eth::EthHdr, ip::IpProto};
 
+/// Why a packet was not sent. As wide as a pointer, for the verifier's sake.
+#[derive(Clone, Copy)]
+pub enum Failure {
+    /// To be dropped.
+    Drop(DropReason),
+    /// Longer than this many bytes, the most that fits once encapsulated.
+    TooBig(u64),
+}
+
+impl From<DropReason> for Failure {
+    #[inline(always)]
+    fn from(reason: DropReason) -> Self {
+        Self::Drop(reason)
+    }
+}
+
 /// A way to a backend that is known.
 struct Way {
     next_hop: LinkAddress,
@@ -21,7 +37,7 @@ struct Way {
     tags: Tags,
 }
 
-/// Rewrites the frame for the backend; gives the interface to send it by where that is another one.
+/// Rewrites the frame for the backend; gives the interface to send it by, 0 for the one that it came in by.
 #[inline(always)]
 pub fn send(
     ctx: &XdpContext,
@@ -29,10 +45,10 @@ pub fn send(
     inner: &Inner,
     backend: &Backend,
     hash: u64,
-) -> Result<Option<u32>, DropReason> {
+) -> Result<u32, Failure> {
     let (next_hop, departure) = maps::way(backend);
     if !next_hop.is_resolved() {
-        return Err(DropReason::NoNextHop);
+        return Err(DropReason::NoNextHop.into());
     }
     let way = Way { next_hop, departure, tags: link.tags.leaving_by(departure.vlan) };
     let (ipip, gue) = (maps::enabled(features::IPIP), maps::enabled(features::GUE));
@@ -43,7 +59,7 @@ pub fn send(
     } else {
         dsr(ctx, link, &way)?;
     }
-    Ok((backend.ifindex as usize != ctx.ingress_ifindex()).then_some(backend.ifindex))
+    Ok(if backend.ifindex as usize == ctx.ingress_ifindex() { 0 } else { backend.ifindex })
 }
 
 /// l2-dsr: new addresses, and another tag where the backend's interface has one of its own.
@@ -67,12 +83,13 @@ fn tunnel(
     inner: &Inner,
     backend: &Backend,
     hash: u64,
-) -> Result<(), DropReason> {
+) -> Result<(), Failure> {
     let udp = maps::enabled(features::GUE) && backend.forwarding == Forwarding::Gue as u8;
     let ipv6 = outer::is_v6(backend);
     let added = if ipv6 { 40 } else { 20 } + if udp { gue::HEADER } else { 0 };
-    if inner.length + added > usize::from(backend.mtu) {
-        return Err(DropReason::TooBig);
+    let fits = usize::from(backend.mtu).saturating_sub(added);
+    if inner.length > fits {
+        return Err(Failure::TooBig(fits as u64));
     }
     make_room(ctx, added as i32 + way.tags.bytes() as i32 - link.tags.bytes() as i32)?;
     let mut frame = writer(ctx);
@@ -92,7 +109,7 @@ fn tunnel(
 
 /// Makes the frame longer by `bytes` at its head, or shorter. Every pointer into it is void afterwards.
 #[inline(always)]
-fn make_room(ctx: &XdpContext, bytes: i32) -> Result<(), DropReason> {
+pub fn make_room(ctx: &XdpContext, bytes: i32) -> Result<(), DropReason> {
     // SAFETY: a helper call; all cursors are made anew after it.
     let done = unsafe { bpf_xdp_adjust_head(ctx.as_ptr().cast(), -bytes) };
     if done == 0 { Ok(()) } else { Err(DropReason::NoRoom) }
@@ -107,7 +124,7 @@ pub fn frame(ctx: &XdpContext) -> Cursor<'_> {
 
 /// The frame, to be rewritten.
 #[inline(always)]
-fn writer(ctx: &XdpContext) -> Writer<'_> {
+pub fn writer(ctx: &XdpContext) -> Writer<'_> {
     // SAFETY: the kernel gives the bounds; parsing is over, what it borrowed is no longer used.
     unsafe { Writer::new(ctx.data(), ctx.data_end()) }
 }

@@ -20,8 +20,8 @@ enum Parsed {
 fn parse(frame: &mut [u8]) -> Parsed {
     let mut cursor = Cursor::over(frame);
     let parsed = eth::parse(&mut cursor).and_then(|link| match link.network {
-        eth::Network::Ipv4 => ipv4::parse(&mut cursor).map(|(_, transport)| transport),
-        eth::Network::Ipv6 => ipv6::parse(&mut cursor).map(|(_, transport)| transport),
+        eth::Network::Ipv4 => ipv4::parse(&mut cursor).map(|packet| packet.transport),
+        eth::Network::Ipv6 => ipv6::parse(&mut cursor).map(|packet| packet.transport),
     });
     match parsed {
         Err(reason) => Parsed::Passed(reason),

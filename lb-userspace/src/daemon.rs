@@ -146,7 +146,12 @@ fn load(config: &Config, state: &State, log_packets: bool) -> anyhow::Result<Loa
     let hash_key =
         hash_key::choose(daemon.hash_key, pinned.map(|meta| HashKey(meta.hash_key)), &daemon.state_dir)?;
     let log_level = if log_packets { aya_log::Level::Debug as u8 } else { 0 };
-    let wanted = Specialisation { features: state.features(), log_level, hash_key: hash_key.0 };
+    let wanted = Specialisation {
+        features: state.features(),
+        log_level,
+        answer_rate: daemon.answer_rate,
+        hash_key: hash_key.0,
+    };
     Ok(loader::load(&daemon.pin_dir, sizes_of(&config.services), wanted)?)
 }
 

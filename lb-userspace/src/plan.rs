@@ -18,7 +18,10 @@ use lb_common::{
     service::{Service, address_bytes},
     slot::{BackendIndex, NO_BACKEND, Slot},
 };
-use std::collections::{BTreeSet, HashMap};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    net::IpAddr,
+};
 
 pub use allocate::PlanError;
 
@@ -36,6 +39,7 @@ pub fn plan(
     for service in desired {
         planner.service(service)?;
     }
+    planner.vips(desired);
     planner.removals(desired);
     Ok(planner.phases.into_iter().flatten().collect())
 }
@@ -182,6 +186,22 @@ impl<'i> Planner<'i> {
             self.push(Phase::Slots, Operation::SetSlots { service: desired.name.clone(), slots });
         }
         Ok(Service { id, first_slot, slot_mask: desired.slots - 1, reserved: 0 })
+    }
+
+    fn vips(&mut self, desired: &[DesiredService]) {
+        let mut wanted: BTreeMap<IpAddr, u32> = BTreeMap::new();
+        for service in desired {
+            *wanted.entry(service.key.ip()).or_default() += 1;
+        }
+        let have: BTreeMap<IpAddr, u32> = self.installed.vips.iter().copied().collect();
+        for (&address, &services) in &wanted {
+            if have.get(&address) != Some(&services) {
+                self.push(Phase::Services, Operation::PutVip { address, services });
+            }
+        }
+        for &address in have.keys().filter(|address| !wanted.contains_key(address)) {
+            self.push(Phase::Removals, Operation::RemoveVip { address });
+        }
     }
 
     fn removals(&mut self, desired: &[DesiredService]) {

@@ -1,10 +1,13 @@
 //! How a packet reaches its backend: one file a forwarding mode, and what they share.
 
+pub mod checksum;
+pub mod echo;
 pub mod gue;
 pub mod ipip;
 pub mod l2_dsr;
 pub mod link;
 pub mod outer;
+pub mod too_big;
 
 /// What a tunnel's outer header tells of the packet inside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

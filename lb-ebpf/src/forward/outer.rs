@@ -4,7 +4,10 @@
 //! outer IPv4 packet is atomic (RFC 6864): DF set, identification 0, because the balancer answers packets that do
 //! not fit itself. The hop limit is of the tunnel's own.
 
-use super::Inner;
+use super::{
+    Inner,
+    checksum::{fold, halves},
+};
 use crate::cursor::{load_u32, load_u32x4, store_words};
 use lb_common::backend::Backend;
 
@@ -61,19 +64,6 @@ pub fn write_v6(
     let varied = source[3] | varied(hash, backend.source_bits);
     let [d0, d1, d2, d3] = destination;
     store_words(header, [first, second, source[0], source[1], source[2], varied, d0, d1, d2, d3]);
-}
-
-/// The two 16-bit halves of a word, added.
-#[inline(always)]
-const fn halves(word: u32) -> u32 {
-    (word >> 16) + (word & 0xffff)
-}
-
-/// A sum of 16-bit words as one (RFC 1071).
-#[inline(always)]
-const fn fold(sum: u32) -> u16 {
-    let sum = halves(sum);
-    halves(sum) as u16
 }
 
 /// Whether the outer packet is IPv6: as the backend's address is.

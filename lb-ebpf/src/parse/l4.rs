@@ -1,6 +1,7 @@
 //! TCP (RFC 9293) and UDP (RFC 768).
 
-use super::Transport;
+use super::{Part, Transport};
+use crate::cursor::Cursor;
 use lb_common::{
     counters::DropReason,
     hash::ports_word,
@@ -15,6 +16,26 @@ pub struct Ports {
     pub word: u32,
     /// The destination port.
     pub destination: [u8; 2],
+}
+
+impl Ports {
+    /// The ports at the cursor; `None` when the frame ends before them.
+    #[inline(always)]
+    #[must_use]
+    pub fn at(cursor: &Cursor<'_>) -> Option<Self> {
+        let ports = cursor.peek::<[u8; 4]>()?;
+        let word = crate::cursor::load_u32(ports).to_ne_bytes();
+        Some(Self { word: ports_word(word), destination: [word[2], word[3]] })
+    }
+
+    /// The ports of packets that go the other way.
+    #[inline(always)]
+    #[must_use]
+    pub const fn reversed(self) -> Self {
+        let word = self.word.rotate_left(16);
+        let [_, _, high, low] = word.to_le_bytes();
+        Self { word, destination: [high, low] }
+    }
 }
 
 /// The TCP header without options. Of our own, because reading a flag through network-types' bitfield
@@ -53,9 +74,7 @@ impl Transport<'_> {
         if self.length < size_of::<[u8; 4]>() {
             return None;
         }
-        let ports = self.cursor.peek::<[u8; 4]>()?;
-        let word = crate::cursor::load_u32(ports).to_ne_bytes();
-        Some(Ports { word: ports_word(word), destination: [word[2], word[3]] })
+        Ports::at(&self.cursor)
     }
 
     /// Checks lengths and header of a packet that is for a service. `true`: it opens a TCP connection.
@@ -81,7 +100,8 @@ impl Transport<'_> {
     fn check_udp(&self) -> Result<bool, DropReason> {
         let header = self.cursor.peek::<UdpHdr>().ok_or(DropReason::UdpHeader)?;
         let length = usize::from(crate::cursor::load_be16(&header.len));
-        if length < UdpHdr::LEN || length > self.length {
+        // A first fragment is shorter than the datagram that its UDP header tells of.
+        if length < UdpHdr::LEN || (length > self.length && self.part == Part::Whole) {
             return Err(DropReason::UdpHeader);
         }
         Ok(false)

@@ -39,6 +39,7 @@ pub fn run(pin_dir: &Path, name: &str, mode: XdpMode, json: bool) -> anyhow::Res
             loader::Specialisation {
                 features: features::ALL,
                 log_level: 0,
+                answer_rate: config::ANSWER_RATE,
                 hash_key: hash_key::kept_or_random(Path::new(config::STATE_DIR))?.0,
             },
         )?,

@@ -15,6 +15,8 @@ mod validate;
 pub use error::{ConfigError, Problem};
 /// Where durable state is kept unless the configuration says otherwise.
 pub const STATE_DIR: &str = validate::STATE_DIR;
+/// Answers a second and CPU unless the configuration says otherwise.
+pub const ANSWER_RATE: u32 = validate::ANSWER_RATE;
 
 pub use model::{
     Algorithm, Backend, Choice, Config, Daemon, HashKey, LogLevel, Prefix, Protocol, Service, TunnelSource,

@@ -38,6 +38,8 @@ pub struct Daemon {
     pub tunnel_source: TunnelSource,
     /// UDP destination port of gue packets.
     pub gue_port: u16,
+    /// Answers a second and CPU to pings and packets that do not fit; 0: none.
+    pub answer_rate: u32,
 }
 
 /// Source prefixes of tunnel packets, at most one a family.

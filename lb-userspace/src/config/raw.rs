@@ -33,6 +33,7 @@ pub(super) struct RawDaemon {
     #[serde(default)]
     pub tunnel_source: Vec<Text>,
     pub gue_port: Option<Number>,
+    pub answer_rate: Option<Number>,
 }
 
 #[derive(Debug, Deserialize)]

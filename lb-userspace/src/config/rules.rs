@@ -120,6 +120,9 @@ pub fn backend_address(text: &str) -> Checked<IpAddr> {
     unicast(address)
 }
 
+/// Most answers a second and CPU.
+const MAX_ANSWER_RATE: u32 = 1_000_000;
+
 /// An address that one machine elsewhere can have.
 fn unicast(address: IpAddr) -> Checked<IpAddr> {
     if let IpAddr::V6(v6) = address
@@ -193,6 +196,14 @@ pub fn prefix(text: &str) -> Checked<Prefix> {
         return refuse(format!("tunnel_source {text:?} has bits behind the prefix; set them to 0"));
     }
     Ok(Prefix { address, length })
+}
+
+/// Answers a second.
+pub fn answer_rate(number: i64) -> Checked<u32> {
+    match u32::try_from(number) {
+        Ok(rate) if rate <= MAX_ANSWER_RATE => Ok(rate),
+        _ => refuse(format!("answer_rate {number} is out of bounds; use 0 to {MAX_ANSWER_RATE}")),
+    }
 }
 
 /// A UDP port.

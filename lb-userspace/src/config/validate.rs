@@ -20,6 +20,7 @@ const PIN_DIR: &str = "/sys/fs/bpf/xdp-lb";
 const API: &str = "/run/xdp-lb/api.sock";
 /// Port of generic UDP encapsulation (IANA, service name `gue`).
 const GUE_PORT: u16 = 6080;
+pub(super) const ANSWER_RATE: u32 = 1000;
 const DEFAULT_WEIGHT: u32 = 100;
 
 /// The model, or every problem in the order of the file.
@@ -94,6 +95,10 @@ impl Check<'_> {
             Some(number) => self.at(number.span().start, rules::port("gue_port", *number.get_ref())),
             None => Some(GUE_PORT),
         };
+        let answer_rate = match &raw.answer_rate {
+            Some(number) => self.at(number.span().start, rules::answer_rate(*number.get_ref())),
+            None => Some(ANSWER_RATE),
+        };
         Some(Daemon {
             interfaces: interfaces?,
             xdp_mode: xdp_mode?,
@@ -105,6 +110,7 @@ impl Check<'_> {
             log: log?,
             tunnel_source: tunnel_source?,
             gue_port: gue_port?,
+            answer_rate: answer_rate?,
         })
     }
 

@@ -5,7 +5,7 @@ use lb_common::{
     service::{Service, ServiceKey},
     slot::{BackendIndex, Slot},
 };
-use std::{collections::BTreeMap, io};
+use std::{collections::BTreeMap, io, net::IpAddr};
 
 /// Maps in memory.
 #[derive(Clone, Debug)]
@@ -16,6 +16,7 @@ pub struct Fake {
     slots: Vec<Slot>,
     backends: BTreeMap<BackendIndex, super::InstalledBackend>,
     generations: Vec<u32>,
+    vips: BTreeMap<IpAddr, u32>,
     /// Operations that succeed before every further one fails; `None`: all succeed.
     pub fail_after: Option<usize>,
 }
@@ -31,6 +32,7 @@ impl Fake {
             slots: vec![Slot::EMPTY; sizes.slots as usize],
             backends: BTreeMap::new(),
             generations: vec![0; sizes.backends as usize],
+            vips: BTreeMap::new(),
             fail_after: None,
         }
     }
@@ -70,6 +72,12 @@ impl Fake {
             Operation::RemoveService { key } => {
                 self.services.remove(key).ok_or_else(|| refused("SERVICES", "no such service"))?;
             }
+            Operation::PutVip { address, services } => {
+                self.vips.insert(*address, *services);
+            }
+            Operation::RemoveVip { address } => {
+                self.vips.remove(address).ok_or_else(|| refused("VIPS", "no such address"))?;
+            }
             Operation::FreeService { id } => {
                 self.names.remove(id);
             }
@@ -99,6 +107,7 @@ impl Dataplane for Fake {
             services: services.collect::<Result<_, Error>>()?,
             backends: self.backends.values().cloned().collect(),
             generations: self.generations.clone(),
+            vips: self.vips.iter().map(|(&address, &services)| (address, services)).collect(),
         })
     }
 

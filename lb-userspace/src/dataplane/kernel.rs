@@ -15,7 +15,7 @@ use lb_common::{
     counters::{BackendStats, PacketCount, ServiceStats, Verdict},
     label::{BackendLabel, Name, ServiceLabel},
     meta::Meta,
-    service::{Service, ServiceKey},
+    service::{Service, ServiceKey, address_bytes, address_from_bytes},
     slot::{BackendIndex, Slot},
 };
 use std::{io, mem::offset_of, path::Path};
@@ -24,7 +24,7 @@ use std::{io, mem::offset_of, path::Path};
 pub const META: &str = "META";
 
 /// Every map that is pinned, by its name.
-pub const PINNED: [&str; 9] = [
+pub const PINNED: [&str; 12] = [
     META,
     "SERVICES",
     "SLOTS",
@@ -32,6 +32,9 @@ pub const PINNED: [&str; 9] = [
     "SERVICE_STATS",
     "BACKEND_STATS",
     "VERDICTS",
+    "VIPS",
+    "FRAGMENTS",
+    "ANSWERS",
     "SERVICE_LABELS",
     "BACKEND_LABELS",
 ];
@@ -48,6 +51,7 @@ unsafe impl<T: Pod> aya::Pod for Record<T> {}
 /// The maps of one pin directory.
 pub struct Kernel {
     services: HashMap<MapData, Record<ServiceKey>, Record<Service>>,
+    vips: HashMap<MapData, [u8; 16], u32>,
     slots: MappedArray<Slot>,
     backends: MappedArray<Backend>,
     service_labels: MappedArray<ServiceLabel>,
@@ -67,6 +71,7 @@ impl Kernel {
         Ok(Self {
             services: HashMap::try_from(Map::HashMap(pinned(pin_dir, "SERVICES")?))
                 .map_err(open("SERVICES"))?,
+            vips: HashMap::try_from(Map::HashMap(pinned(pin_dir, "VIPS")?)).map_err(open("VIPS"))?,
             slots: mapped(pin_dir, "SLOTS")?,
             backends: mapped(pin_dir, "BACKENDS")?,
             service_labels: mapped(pin_dir, "SERVICE_LABELS")?,
@@ -188,8 +193,20 @@ impl Dataplane for Kernel {
             services.push(service.map_err(Error::map("read", "SERVICES"))?);
         }
         services.sort_by(|a, b| a.name.cmp(&b.name));
+        let vips = self.vips.iter().map(|entry| {
+            let (address, services) = entry.map_err(read("VIPS"))?;
+            Ok((address_from_bytes(address), services))
+        });
+        let mut vips = vips.collect::<Result<Vec<_>, Error>>()?;
+        vips.sort_unstable();
         let generations = self.backends.iter().map(|backend| backend.generation).collect();
-        Ok(Installed { sizes: self.sizes(), services, backends: self.installed_backends(), generations })
+        Ok(Installed {
+            sizes: self.sizes(),
+            services,
+            backends: self.installed_backends(),
+            generations,
+            vips,
+        })
     }
 
     fn apply(&mut self, operation: &Operation) -> Result<(), Error> {
@@ -206,6 +223,12 @@ impl Dataplane for Kernel {
             }
             Operation::RemoveService { key } => {
                 self.services.remove(&Record(*key)).map_err(write("SERVICES"))
+            }
+            Operation::PutVip { address, services } => {
+                self.vips.insert(address_bytes(*address), services, 0).map_err(write("VIPS"))
+            }
+            Operation::RemoveVip { address } => {
+                self.vips.remove(&address_bytes(*address)).map_err(write("VIPS"))
             }
             Operation::FreeService { id } => {
                 let label = bytemuck::Zeroable::zeroed();

@@ -28,6 +28,8 @@ pub struct Specialisation {
     pub features: u32,
     /// Level of the program's log lines: 0 none, 4 debug.
     pub log_level: u8,
+    /// Answers a second and CPU to pings and packets that do not fit; `u32::MAX`: no limit.
+    pub answer_rate: u32,
     /// Secret of the flow hash.
     pub hash_key: [u8; 16],
 }
@@ -185,6 +187,8 @@ fn meta(of: Specialisation, program_id: u32) -> Meta {
         features: of.features,
         log_level: of.log_level.into(),
         program_id,
+        answer_rate: of.answer_rate,
+        reserved: 0,
         hash_key: of.hash_key,
         build: text,
     }
@@ -204,6 +208,7 @@ fn load_object(pin_dir: &Path, sizes: Sizes, wanted: Specialisation) -> Result<(
     }
     let mut object = loader
         .map_max_entries("SERVICES", sizes.services)
+        .map_max_entries("VIPS", sizes.services)
         .map_max_entries("SERVICE_STATS", sizes.services)
         .map_max_entries("SERVICE_LABELS", sizes.services)
         .map_max_entries("BACKENDS", sizes.backends)
@@ -212,6 +217,7 @@ fn load_object(pin_dir: &Path, sizes: Sizes, wanted: Specialisation) -> Result<(
         .map_max_entries("SLOTS", sizes.slots)
         .override_global("FEATURES", &wanted.features, true)
         .override_global("HASH_KEY", &key, true)
+        .override_global("ANSWER_RATE", &wanted.answer_rate, true)
         .override_global(aya_log::LEVEL, &wanted.log_level, true)
         .load(object::BALANCER)
         .map_err(|error| Error::Load(chain(&error)))?;

@@ -15,7 +15,7 @@ use lb_common::{
     service::{Service, ServiceKey},
     slot::{BackendIndex, Slot},
 };
-use std::{io, path::PathBuf};
+use std::{io, net::IpAddr, path::PathBuf};
 
 /// Entries of each map, fixed when it is created.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,6 +106,8 @@ pub struct Installed {
     pub backends: Vec<InstalledBackend>,
     /// Generation of each index of BACKENDS, in use or not.
     pub generations: Vec<u32>,
+    /// The virtual addresses that are answered for, sorted, each with the number of its services.
+    pub vips: Vec<(IpAddr, u32)>,
 }
 
 /// One change of the maps. Each is visible to packets whole or not at all, and harmless when the next never follows.
@@ -152,6 +154,18 @@ pub enum Operation {
     RemoveService {
         /// Address, port and protocol.
         key: ServiceKey,
+    },
+    /// Answers echo requests to an address, and takes its fragments.
+    PutVip {
+        /// The address.
+        address: IpAddr,
+        /// How many services it has.
+        services: u32,
+    },
+    /// No longer does.
+    RemoveVip {
+        /// The address.
+        address: IpAddr,
     },
     /// Frees a service's identifier.
     FreeService {

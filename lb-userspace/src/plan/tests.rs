@@ -72,6 +72,10 @@ fn check(installed: &Installed, desired: &[DesiredService]) {
         }
         assert!(have.slots.iter().all(|slot| slot.phase() == Phase::Stable));
     }
+    let mut addresses: Vec<_> = desired.iter().map(|service| service.key.ip()).collect();
+    addresses.dedup();
+    assert_eq!(installed.vips.iter().map(|(address, _)| *address).collect::<Vec<_>>(), addresses);
+    assert_eq!(installed.vips.iter().map(|(_, services)| services).sum::<u32>() as usize, desired.len());
     ranges.sort_unstable();
     assert!(ranges.windows(2).all(|pair| pair[0].1 < pair[1].0), "slot ranges overlap: {ranges:?}");
 }

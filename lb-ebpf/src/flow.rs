@@ -1,0 +1,172 @@
+//! From a parsed packet to the flow that it belongs to: its service, its slot, and what is to be done with it.
+
+use crate::{counters::NO_SERVICE, fragments, maps, service};
+use lb_common::{
+    counters::{DropReason, PassReason},
+    service::Service,
+};
+use lb_ebpf::{
+    forward::Inner,
+    parse::{
+        Packet, Part, Transport,
+        icmp::{Message, Quoted, message},
+    },
+    select::{Ends, slot_index},
+};
+use network_types::ip::Ipv6Hdr;
+
+/// What is to be done with a packet.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u64)]
+pub enum Kind {
+    /// Forward it to the flow's backend.
+    Flow,
+    /// Answer an echo request to a virtual address.
+    Echo,
+    /// Drop it.
+    Drop,
+}
+
+/// A packet with all that forwarding it needs. Every field is always set, see [`crate::counters::Outcome`].
+pub struct Flow {
+    /// What is to be done.
+    pub kind: Kind,
+    /// Why it is dropped.
+    pub reason: DropReason,
+    /// Identifier of the service.
+    pub service: u32,
+    /// Index in SLOTS.
+    pub slot: u32,
+    /// The flow's hash.
+    pub hash: u64,
+    /// Whether it opens a connection.
+    pub opens: bool,
+    /// Whether its sender may be told that it does not fit: not of an error, nor of a later fragment (RFC 1122 section 3.2.2).
+    pub answerable: bool,
+    /// What an encapsulation needs of the IP header.
+    pub inner: Inner,
+}
+
+impl Flow {
+    /// Not yet known.
+    pub const NONE: Self = Self {
+        kind: Kind::Drop,
+        reason: DropReason::NoBackend,
+        service: NO_SERVICE,
+        slot: 0,
+        hash: 0,
+        opens: false,
+        answerable: false,
+        inner: Inner { ipv6: false, length: 0, traffic_class: 0 },
+    };
+
+    /// A TCP or UDP packet: whole, a first fragment, or a later one.
+    #[inline(always)]
+    pub fn of<E: Ends>(&mut self, packet: &Packet<'_, E>) -> Result<(), PassReason> {
+        let Packet { ends, inner, transport } = packet;
+        if let Part::Later(identification) = transport.part {
+            return self.of_later_fragment(packet, identification);
+        }
+        let ports = transport.ports().ok_or(PassReason::Truncated)?;
+        let service =
+            service::find(ends, ports.destination, transport.protocol).ok_or(PassReason::NoService)?;
+        match transport.check() {
+            Ok(_) if ends.is_martian() => self.drop(DropReason::MartianSource, service.id),
+            Err(reason) => self.drop(reason, service.id),
+            Ok(opens) => {
+                if let Part::First(identification) = transport.part {
+                    fragments::teach(ends, identification, transport.protocol, ports.word);
+                }
+                let hash = ends.flow_hash(ports.word, transport.protocol, maps::key_word);
+                self.forward(service, hash, *inner);
+                self.opens = opens;
+                self.answerable = true;
+            }
+        }
+        Ok(())
+    }
+
+    /// A fragment without ports goes where the first one of its datagram went.
+    #[inline(always)]
+    fn of_later_fragment<E: Ends>(
+        &mut self,
+        packet: &Packet<'_, E>,
+        identification: u32,
+    ) -> Result<(), PassReason> {
+        let Packet { ends, inner, transport } = packet;
+        let Some(ports) = fragments::recall(ends, identification, transport.protocol) else {
+            if !maps::is_vip(&ends.service_key([0, 0], 0).address) {
+                return Err(PassReason::Fragment);
+            }
+            self.drop(DropReason::UnknownFragment, NO_SERVICE);
+            return Ok(());
+        };
+        let [_, _, high, low] = ports.to_le_bytes();
+        let service = service::find(ends, [high, low], transport.protocol).ok_or(PassReason::NoService)?;
+        if transport.length > transport.cursor.remaining() {
+            self.drop(DropReason::IpLength, service.id);
+            return Ok(());
+        }
+        let hash = ends.flow_hash(ports, transport.protocol, maps::key_word);
+        self.forward(service, hash, *inner);
+        Ok(())
+    }
+
+    /// ICMP: an error goes to the backend of the flow that it quotes; an echo request to a virtual address is answered.
+    #[inline(always)]
+    pub fn of_icmp<E: Ends>(
+        &mut self,
+        packet: &Packet<'_, E>,
+        quoted: impl Fn(&Transport<'_>) -> Option<Quoted<E>>,
+    ) -> Result<(), PassReason> {
+        let Packet { ends, inner, transport } = packet;
+        if transport.part != Part::Whole {
+            return Err(PassReason::OtherProtocol);
+        }
+        let vip = ends.service_key([0, 0], 0).address;
+        match message(transport, inner.ipv6).ok_or(PassReason::Truncated)? {
+            Message::Echo if is_plain(packet) && maps::is_vip(&vip) => {
+                if ends.is_martian() {
+                    self.drop(DropReason::MartianSource, NO_SERVICE);
+                } else {
+                    self.kind = Kind::Echo;
+                }
+                Ok(())
+            }
+            Message::Error => {
+                let quoted = quoted(transport).ok_or(PassReason::OtherProtocol)?;
+                let service = service::find(&quoted.ends, quoted.ports.destination, quoted.protocol);
+                let about_vip = quoted.ends.service_key([0, 0], 0).address == vip;
+                let service = service.filter(|_| about_vip).ok_or(PassReason::NoService)?;
+                let hash = quoted.ends.flow_hash(quoted.ports.word, quoted.protocol, maps::key_word);
+                self.forward(service, hash, *inner);
+                Ok(())
+            }
+            _ => Err(PassReason::OtherProtocol),
+        }
+    }
+
+    #[inline(always)]
+    fn forward(&mut self, service: &Service, hash: u64, inner: Inner) {
+        self.kind = Kind::Flow;
+        self.service = service.id;
+        self.slot = slot_index(service, hash);
+        self.hash = hash;
+        self.inner = inner;
+    }
+
+    #[inline(always)]
+    fn drop(&mut self, reason: DropReason, service: u32) {
+        self.kind = Kind::Drop;
+        self.reason = reason;
+        self.service = service;
+    }
+}
+
+/// Whether the packet is all there, and of IPv6 without extension headers, which a reply could not repeat.
+#[inline(always)]
+fn is_plain<E>(packet: &Packet<'_, E>) -> bool {
+    let Packet { inner, transport, .. } = packet;
+    let complete = transport.length <= transport.cursor.remaining();
+    complete && (!inner.ipv6 || inner.length - transport.length == Ipv6Hdr::LEN)
+}
