@@ -72,6 +72,7 @@ macro_rules! reasons {
         }
     };
 }
+pub(crate) use reasons;
 
 reasons! {
     /// Why a packet was left to the kernel (`XDP_PASS`). The value is the counter's index.

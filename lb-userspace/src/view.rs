@@ -97,11 +97,7 @@ pub struct Report {
 
 /// Reads the maps pinned under `pin_dir`.
 pub fn read(pin_dir: &Path) -> Result<Report, Error> {
-    if !nix::unistd::geteuid().is_root() {
-        return Err(Error::Machine(
-            "reading the pinned maps needs root; run it with sudo, or as root".to_owned(),
-        ));
-    }
+    loader::require_root("reading the pinned maps")?;
     loader::pinned_meta(pin_dir)?.ok_or_else(|| Error::NothingPinned(pin_dir.to_owned()))?;
     let kernel = Kernel::open(pin_dir)?;
     let installed = kernel.installed()?;

@@ -21,12 +21,7 @@ struct Answer<'a> {
 
 /// Takes the program off one interface, or off all of them. With the last link go program and maps.
 pub fn run(pin_dir: &Path, interface: Option<&str>, json: bool) -> anyhow::Result<()> {
-    if !nix::unistd::geteuid().is_root() {
-        return Err(Error::Machine(
-            "detaching XDP programs needs root; run it with sudo, or as root".to_owned(),
-        )
-        .into());
-    }
+    loader::require_root("detaching XDP programs")?;
     if !pin_dir.exists() {
         return Err(Error::NothingPinned(pin_dir.to_owned()).into());
     }

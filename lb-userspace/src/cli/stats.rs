@@ -1,7 +1,7 @@
 //! `xdp-lb stats`: reads the pinned maps, with or without a daemon.
 
 use super::output;
-use crate::view::{self, Report};
+use crate::view::{self, Report, VerdictRow};
 use std::path::Path;
 
 /// Prints the counters.
@@ -35,7 +35,12 @@ fn tables(report: &Report, verdicts: bool) -> anyhow::Result<()> {
         return Ok(());
     }
     output::line("")?;
-    let rows = report.verdicts.iter().filter(|row| row.packets > 0).map(|row| {
+    verdict_table(&report.verdicts)
+}
+
+/// The verdicts that any packet had.
+pub(super) fn verdict_table(verdicts: &[VerdictRow]) -> anyhow::Result<()> {
+    let rows = verdicts.iter().filter(|row| row.packets > 0).map(|row| {
         vec![
             row.action.to_owned(),
             row.reason.to_owned(),

@@ -42,7 +42,7 @@ pub const PINNED: [&str; 12] = [
 /// A record of ours as aya takes it.
 #[repr(transparent)]
 #[derive(Clone, Copy)]
-struct Record<T>(T);
+pub(super) struct Record<T>(pub(super) T);
 
 #[expect(unsafe_code, reason = "aya has a marker trait of its own for what bytemuck proves")]
 // SAFETY: `Pod` of bytemuck asks for more than `Pod` of aya: plain bytes, and no padding.
@@ -239,7 +239,7 @@ impl Dataplane for Kernel {
     }
 }
 
-fn pinned(pin_dir: &Path, name: &'static str) -> Result<MapData, Error> {
+pub(super) fn pinned(pin_dir: &Path, name: &'static str) -> Result<MapData, Error> {
     MapData::from_pin(pin_dir.join(name)).map_err(open(name))
 }
 
@@ -255,11 +255,14 @@ fn mapped<T: Pod>(pin_dir: &Path, name: &'static str) -> Result<MappedArray<T>, 
     MappedArray::new(map.fd(), info.max_entries(), true).map_err(Error::map("map", name))
 }
 
-fn per_cpu<T: Pod>(pin_dir: &Path, name: &'static str) -> Result<PerCpuArray<MapData, Record<T>>, Error> {
+pub(super) fn per_cpu<T: Pod>(
+    pin_dir: &Path,
+    name: &'static str,
+) -> Result<PerCpuArray<MapData, Record<T>>, Error> {
     PerCpuArray::try_from(Map::PerCpuArray(pinned(pin_dir, name)?)).map_err(open(name))
 }
 
-fn total<T: Pod + Sum>(
+pub(super) fn total<T: Pod + Sum>(
     map: &PerCpuArray<MapData, Record<T>>,
     index: u32,
     name: &'static str,
@@ -273,15 +276,15 @@ fn zeros<T: Pod>() -> Result<PerCpuValues<Record<T>>, Error> {
     PerCpuValues::try_from(vec![Record(T::zeroed()); cpus]).map_err(|error| Error::Machine(error.to_string()))
 }
 
-fn open(map: &'static str) -> impl FnOnce(MapError) -> Error {
+pub(super) fn open(map: &'static str) -> impl FnOnce(MapError) -> Error {
     move |error| Error::map("open", map)(io_error(error))
 }
 
-fn read(map: &'static str) -> impl FnOnce(MapError) -> Error {
+pub(super) fn read(map: &'static str) -> impl FnOnce(MapError) -> Error {
     move |error| Error::map("read", map)(io_error(error))
 }
 
-fn write(map: &'static str) -> impl FnOnce(MapError) -> Error {
+pub(super) fn write(map: &'static str) -> impl FnOnce(MapError) -> Error {
     move |error| Error::map("write", map)(io_error(error))
 }
 

@@ -129,9 +129,8 @@ impl Links {
         remove_if_there(&self.path(name))
     }
 
-    /// bpffs allows no dot in a name and the kernel no colon in an interface's: `eth0.100` is pinned as `eth0:100`.
     fn path(&self, name: &str) -> PathBuf {
-        self.directory.join(name.replace('.', ":"))
+        self.directory.join(pin_name(name))
     }
 }
 
@@ -148,6 +147,12 @@ fn replace_one(program: &mut Xdp, path: &Path) -> Result<(), Error> {
         Err(error) => return Err(failed(error.to_string())),
     }
     Ok(())
+}
+
+/// An interface's name as a pin's. bpffs allows no dot in a name and the kernel no colon in an interface's: `eth0.100`
+/// is pinned as `eth0:100`.
+pub(super) fn pin_name(interface: &str) -> String {
+    interface.replace('.', ":")
 }
 
 /// Removes a pin; that it is gone already is as good.

@@ -21,6 +21,11 @@ use std::{
 /// Name of the program in the object and in `bpftool prog`.
 pub const PROGRAM: &str = "balancer";
 
+/// Pin of the program.
+const PROGRAM_PIN: &str = "program";
+/// Pin of the program between loading and its place on the links.
+const NEW_PROGRAM_PIN: &str = "program_new";
+
 /// What the program is made for. A program that fits is kept when the daemon starts again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Specialisation {
@@ -64,9 +69,7 @@ pub enum Adopted {
 /// Refuses a machine that cannot run the program, before anything is changed.
 pub fn preflight() -> Result<(), Error> {
     let refuse = |text: &str| Err(Error::Machine(text.to_owned()));
-    if !nix::unistd::geteuid().is_root() {
-        return refuse("loading XDP programs needs root; run it with sudo, or as root");
-    }
+    require_root("loading XDP programs")?;
     if !Path::new("/sys/kernel/btf/vmlinux").exists() {
         return refuse(
             "the kernel has no BTF (/sys/kernel/btf/vmlinux is missing); boot one built with CONFIG_DEBUG_INFO_BTF=y, Linux 5.15 or later",
@@ -81,6 +84,14 @@ pub fn preflight() -> Result<(), Error> {
             "the kernel refuses bpf() ({error}); boot one built with CONFIG_BPF_SYSCALL=y, or lift the container's seccomp filter"
         ))),
     }
+}
+
+/// Refuses anyone but root; `what` needs it.
+pub fn require_root(what: &str) -> Result<(), Error> {
+    if nix::unistd::geteuid().is_root() {
+        return Ok(());
+    }
+    Err(Error::Machine(format!("{what} needs root; run it with sudo, or as root")))
 }
 
 /// Text that tells builds apart: the version and a fingerprint of the object.
@@ -148,16 +159,22 @@ pub fn load(pin_dir: &Path, sizes: Sizes, wanted: Specialisation) -> Result<Load
 
 /// Removes links, program and maps: packets reach the kernel from then on.
 pub fn remove_all(pin_dir: &Path) -> Result<(), Error> {
-    let links = Links::new(pin_dir);
+    remove_pins(pin_dir, [PROGRAM_PIN, NEW_PROGRAM_PIN].into_iter().chain(PINNED))
+}
+
+/// Removes links, then the pins with these names, then the directory.
+pub(super) fn remove_pins(
+    directory: &Path,
+    pins: impl IntoIterator<Item = &'static str>,
+) -> Result<(), Error> {
+    let links = Links::new(directory);
     for name in links.names()? {
         links.detach(&name)?;
     }
-    remove_if_there(&program_path(pin_dir))?;
-    remove_if_there(&new_program_path(pin_dir))?;
-    for name in PINNED {
-        remove_if_there(&pin_dir.join(name))?;
+    for name in pins {
+        remove_if_there(&directory.join(name))?;
     }
-    for directory in [pin_dir.join("links"), pin_dir.to_owned()] {
+    for directory in [directory.join("links"), directory.to_owned()] {
         // A directory with someone else's pins stays.
         let _ = fs::remove_dir(directory);
     }
@@ -165,12 +182,11 @@ pub fn remove_all(pin_dir: &Path) -> Result<(), Error> {
 }
 
 fn program_path(pin_dir: &Path) -> PathBuf {
-    pin_dir.join("program")
+    pin_dir.join(PROGRAM_PIN)
 }
 
-/// The program between loading and its place on the links.
 fn new_program_path(pin_dir: &Path) -> PathBuf {
-    pin_dir.join("program_new")
+    pin_dir.join(NEW_PROGRAM_PIN)
 }
 
 fn program_id(program: &Xdp) -> Result<u32, Error> {
@@ -244,7 +260,7 @@ fn publish_program(pin_dir: &Path) -> Result<(), Error> {
 }
 
 /// An error and its causes in one line.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

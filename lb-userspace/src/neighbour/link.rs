@@ -63,6 +63,19 @@ pub enum XdpMode {
     Multiple,
 }
 
+impl XdpMode {
+    /// The mode as the command line writes it.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Native => "native",
+            Self::Generic => "generic",
+            Self::Hardware => "hardware",
+            Self::Multiple => "multiple",
+        }
+    }
+}
+
 impl Interface {
     /// The interface that a message describes; `None` for one of another family: a bridge repeats its ports
     /// as `AF_BRIDGE`, and a port that leaves the bridge is then "deleted".

@@ -30,6 +30,7 @@
 //! **Policy routing.** The look-up is that of a packet which this host sends: a rule that matches an input
 //! interface (`ip rule add iif ...`) does not apply to it.
 
+mod address;
 mod entry;
 mod error;
 mod filter;
@@ -41,6 +42,7 @@ mod watch;
 
 use std::{net::IpAddr, time::Duration};
 
+pub use address::InterfaceAddress;
 pub use error::{NetlinkError, Refusal, ResolveError};
 pub use link::{AttachedXdp, Interface, XdpMode};
 pub use resolver::Resolver;

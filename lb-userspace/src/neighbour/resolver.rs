@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::{
     NextHop,
+    address::{self, InterfaceAddress},
     entry::{self, Entry, Key, Table},
     error::{NetlinkError, ResolveError},
     link::{self, Interface},
@@ -55,6 +56,16 @@ impl Resolver {
         let answers =
             self.netlink.dump(link::all()).await.map_err(ResolveError::netlink("list interfaces"))?;
         Ok(answers.iter().filter_map(interface_of).collect())
+    }
+
+    /// All addresses of all interfaces.
+    ///
+    /// # Errors
+    /// [`ResolveError::Netlink`].
+    pub async fn addresses(&self) -> Result<Vec<InterfaceAddress>, ResolveError> {
+        let answers =
+            self.netlink.dump(address::all()).await.map_err(ResolveError::netlink("list addresses"))?;
+        Ok(answers.iter().filter_map(address_of).collect())
     }
 
     /// Where the kernel would send a packet to this address.
@@ -250,6 +261,13 @@ impl Resolver {
 fn interface_of(answer: &RouteNetlinkMessage) -> Option<Interface> {
     match answer {
         RouteNetlinkMessage::NewLink(link) => Interface::from_message(link),
+        _ => None,
+    }
+}
+
+fn address_of(answer: &RouteNetlinkMessage) -> Option<InterfaceAddress> {
+    match answer {
+        RouteNetlinkMessage::NewAddress(address) => InterfaceAddress::from_message(address),
         _ => None,
     }
 }
