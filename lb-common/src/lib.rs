@@ -10,6 +10,7 @@
 pub mod answer;
 pub mod backend;
 pub mod counters;
+pub mod decap;
 pub mod fragment;
 pub mod hash;
 pub mod label;

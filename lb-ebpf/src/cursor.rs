@@ -29,6 +29,8 @@ unsafe impl Header for Ipv6Hdr {}
 unsafe impl Header for UdpHdr {}
 // SAFETY: bytes only.
 unsafe impl<const N: usize> Header for [u8; N] {}
+// SAFETY: any bits are a u16, and its alignment is 2.
+unsafe impl<const N: usize> Header for [u16; N] {}
 // SAFETY: bytes only.
 unsafe impl Header for crate::parse::l4::TcpHeader {}
 // SAFETY: bytes only.

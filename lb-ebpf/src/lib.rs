@@ -7,3 +7,4 @@ pub mod cursor;
 pub mod forward;
 pub mod parse;
 pub mod select;
+pub mod tunnel;

@@ -4,6 +4,7 @@
 mod attach;
 mod backend;
 mod check;
+mod decap;
 mod detach;
 mod output;
 mod run;
@@ -84,6 +85,8 @@ enum Command {
         #[arg(long, conflicts_with = "interface")]
         all: bool,
     },
+    /// On a backend: take ipip and GUE tunnels off packets to its VIPs; without --vip, show what it did
+    Decap(decap::Arguments),
     /// Show backends
     Backend {
         #[command(subcommand)]
@@ -120,6 +123,7 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Command::Check { config } => check::run(&config, global.pin_dir, global.json),
         Command::Attach { interface, mode } => attach::run(global.pin_dir(), &interface, mode, global.json),
         Command::Detach { interface, .. } => detach::run(global.pin_dir(), interface.as_deref(), global.json),
+        Command::Decap(arguments) => decap::run(global.pin_dir(), &arguments, global.json),
         Command::Backend { command: BackendCommand::List { service } } => {
             backend::list(global.pin_dir(), service.as_deref(), global.json)
         }

@@ -2,6 +2,7 @@
 //! behind which the kernel stands ([`kernel`]) or a fake in memory ([`fake`]).
 
 pub mod bpffs;
+pub mod decap;
 pub mod fake;
 pub mod kernel;
 pub mod link;
@@ -253,6 +254,36 @@ pub enum Error {
         cause: String,
         /// What to do.
         mend: &'static str,
+    },
+    /// The interface takes no tunnels off.
+    #[error("interface {interface} has no decap under {}; set it up with `xdp-lb decap --iface {interface} --vip ADDRESS`, or name another --pin-dir", pin_dir.display())]
+    NoDecap {
+        /// The interface.
+        interface: String,
+        /// Where it was looked for.
+        pin_dir: PathBuf,
+    },
+    /// The decapsulator's maps were written by another version.
+    #[error(
+        "the decap maps of interface {interface} have layout version {found}, this xdp-lb has {ours}; use the xdp-lb that made them, or remove them with `xdp-lb decap --iface {interface} --off` (tunnels then reach the kernel)"
+    )]
+    DecapAbi {
+        /// The interface.
+        interface: String,
+        /// Their version.
+        found: u32,
+        /// The version of this program.
+        ours: u32,
+    },
+    /// The decapsulator runs in another mode than is asked for.
+    #[error(
+        "decap runs on interface {interface} in {found} mode already; take it off first (xdp-lb decap --iface {interface} --off), or leave --mode away"
+    )]
+    DecapMode {
+        /// The interface.
+        interface: String,
+        /// `native` or `generic`.
+        found: &'static str,
     },
     /// The interface carries no program of ours.
     #[error("interface {interface} carries no program of ours ({attached}); name one of those, or --all")]

@@ -5,3 +5,6 @@ pub static BALANCER: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR")
 
 /// A program `pass` that passes everything, for the far ends of veth pairs.
 pub static PASS: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/pass"));
+
+/// The decapsulator of a backend: program `decap` and its maps.
+pub static DECAP: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/decap"));
