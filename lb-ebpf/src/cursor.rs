@@ -110,6 +110,16 @@ impl<'p> Cursor<'p> {
         Some(())
     }
 
+    /// A writer at the cursor.
+    ///
+    /// # Safety
+    /// Nothing else refers to the bytes from here on while the writer is in use.
+    #[inline(always)]
+    #[must_use]
+    pub const unsafe fn writer(&self) -> Writer<'p> {
+        Writer { at: self.at, end: self.end, frame: PhantomData }
+    }
+
     /// Bytes from the frame's start to the cursor.
     #[inline(always)]
     #[must_use]

@@ -72,9 +72,9 @@ fn decapsulate(ctx: &XdpContext) -> Result<DecapVerdict, DecapVerdict> {
 fn mark(carried: &Carried<'_>, mark: ecn::Ecn) -> Option<()> {
     match carried.version {
         // SAFETY: the inner header was read, and no reference to it is left.
-        Version::V4 => ecn::set_v4(unsafe { carried.cursor.peek_mut::<Ipv4Hdr>() }?, mark),
+        Version::V4 => ecn::set_v4(unsafe { carried.cursor.writer() }.take::<Ipv4Hdr>()?, mark),
         // SAFETY: as above.
-        Version::V6 => ecn::set_v6(unsafe { carried.cursor.peek_mut::<Ipv6Hdr>() }?, mark),
+        Version::V6 => ecn::set_v6(unsafe { carried.cursor.writer() }.take::<Ipv6Hdr>()?, mark),
     }
     Some(())
 }
@@ -90,7 +90,7 @@ fn strip<const WORDS: usize>(ctx: &XdpContext, old: Cursor<'_>, carried: &Carrie
         return None;
     }
     // SAFETY: no reference into the packet outlived the helper.
-    *unsafe { frame(ctx).peek_mut::<[u16; WORDS]>() }? = headers;
+    *unsafe { frame(ctx).writer() }.take::<[u16; WORDS]>()? = headers;
     Some(())
 }
 

@@ -90,7 +90,7 @@ fn parse_v4<'p>(cursor: &mut Cursor<'p>, gue_port: u16) -> Result<Outer<'p>, Dec
         return Err(DecapVerdict::MalformedIp);
     }
     if header_length > Ipv4Hdr::LEN {
-        cursor.skip(header_length - Ipv4Hdr::LEN);
+        cursor.skip(header_length - Ipv4Hdr::LEN).ok_or(DecapVerdict::MalformedIp)?;
     }
     let fragment = load_be16(&header.frags) & FRAGMENT_MASK != 0;
     Ok(Outer {
