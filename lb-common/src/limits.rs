@@ -14,5 +14,8 @@ pub const DEFAULT_SLOTS: u32 = 16_384;
 pub const MAX_SERVICES: u32 = 4_096;
 /// Most backend records of one balancer: an index is 16 bits wide and index 0 names no backend.
 pub const MAX_BACKENDS: u32 = u16::MAX as u32;
+/// Largest MTU, in bytes, of which every frame lies in one buffer: a page less headroom, the kernel's own data at its
+/// end, and link-layer headers. Above it, native XDP takes only programs that know of more buffers.
+pub const MAX_PLAIN_MTU: u32 = 3_400;
 /// IPv6 extension headers that are walked before a packet counts as malformed.
 pub const MAX_EXTENSION_HEADERS: usize = 6;

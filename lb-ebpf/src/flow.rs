@@ -60,17 +60,17 @@ impl Flow {
         inner: Inner { ipv6: false, length: 0, traffic_class: 0 },
     };
 
-    /// A TCP or UDP packet: whole, a first fragment, or a later one.
+    /// A TCP or UDP packet, of which `beyond` bytes lie in further buffers: whole, a first fragment, or a later one.
     #[inline(always)]
-    pub fn of<E: Ends>(&mut self, packet: &Packet<'_, E>) -> Result<(), PassReason> {
+    pub fn of<E: Ends>(&mut self, packet: &Packet<'_, E>, beyond: usize) -> Result<(), PassReason> {
         let Packet { ends, inner, transport } = packet;
         if let Part::Later(identification) = transport.part {
-            return self.of_later_fragment(packet, identification);
+            return self.of_later_fragment(packet, beyond, identification);
         }
         let ports = transport.ports().ok_or(PassReason::Truncated)?;
         let service =
             service::find(ends, ports.destination, transport.protocol).ok_or(PassReason::NoService)?;
-        match transport.check() {
+        match transport.check(beyond) {
             Ok(_) if ends.is_martian() => self.drop(DropReason::MartianSource, service.id),
             Err(reason) => self.drop(reason, service.id),
             Ok(opens) => {
@@ -91,6 +91,7 @@ impl Flow {
     fn of_later_fragment<E: Ends>(
         &mut self,
         packet: &Packet<'_, E>,
+        beyond: usize,
         identification: u32,
     ) -> Result<(), PassReason> {
         let Packet { ends, inner, transport } = packet;
@@ -103,7 +104,7 @@ impl Flow {
         };
         let [_, _, high, low] = ports.to_le_bytes();
         let service = service::find(ends, [high, low], transport.protocol).ok_or(PassReason::NoService)?;
-        if transport.length > transport.cursor.remaining() {
+        if !transport.is_complete(beyond) {
             self.drop(DropReason::IpLength, service.id);
             return Ok(());
         }
@@ -117,6 +118,7 @@ impl Flow {
     pub fn of_icmp<E: Ends>(
         &mut self,
         packet: &Packet<'_, E>,
+        beyond: usize,
         quoted: impl Fn(&Transport<'_>) -> Option<Quoted<E>>,
     ) -> Result<(), PassReason> {
         let Packet { ends, inner, transport } = packet;
@@ -125,7 +127,7 @@ impl Flow {
         }
         let vip = ends.service_key([0, 0], 0).address;
         match message(transport, inner.ipv6).ok_or(PassReason::Truncated)? {
-            Message::Echo if is_plain(packet) && maps::is_vip(&vip) => {
+            Message::Echo if is_plain(packet, beyond) && maps::is_vip(&vip) => {
                 if ends.is_martian() {
                     self.drop(DropReason::MartianSource, NO_SERVICE);
                 } else {
@@ -165,8 +167,7 @@ impl Flow {
 
 /// Whether the packet is all there, and of IPv6 without extension headers, which a reply could not repeat.
 #[inline(always)]
-fn is_plain<E>(packet: &Packet<'_, E>) -> bool {
+fn is_plain<E>(packet: &Packet<'_, E>, beyond: usize) -> bool {
     let Packet { inner, transport, .. } = packet;
-    let complete = transport.length <= transport.cursor.remaining();
-    complete && (!inner.ipv6 || inner.length - transport.length == Ipv6Hdr::LEN)
+    transport.is_complete(beyond) && (!inner.ipv6 || inner.length - transport.length == Ipv6Hdr::LEN)
 }

@@ -10,7 +10,10 @@ use aya_ebpf::{
     helpers::{bpf_csum_diff, bpf_ktime_get_coarse_ns, bpf_xdp_adjust_tail},
     programs::XdpContext,
 };
-use lb_common::counters::{AnswerReason, DropReason};
+use lb_common::{
+    counters::{AnswerReason, DropReason},
+    meta::features,
+};
 use lb_ebpf::{
     cursor::Writer,
     forward::{echo, too_big},
@@ -53,7 +56,8 @@ fn write_too_big(ctx: &XdpContext, link: &Link, mtu: u32) -> Result<(), DropReas
     let added = too_big::added(v6);
     send::make_room(ctx, added as i32)?;
     let length = link.bytes() + added + too_big::QUOTED;
-    let surplus = (ctx.data_end() - ctx.data()) as i64 - length as i64;
+    let frame = if maps::enabled(features::JUMBO) { send::length(ctx) } else { ctx.data_end() - ctx.data() };
+    let surplus = frame as i64 - length as i64;
     // SAFETY: a helper call; the writer is made anew after it.
     if surplus < 0 || unsafe { bpf_xdp_adjust_tail(ctx.as_ptr().cast(), -surplus as i32) } != 0 {
         return Err(DropReason::TooBig);

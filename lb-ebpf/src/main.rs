@@ -35,19 +35,21 @@ use lb_ebpf::parse::{
 use send::Failure;
 
 /// The balancer.
-#[xdp]
+#[xdp(frags)]
 #[expect(clippy::needless_pass_by_value, reason = "the macro calls it so")]
 pub fn balancer(ctx: XdpContext) -> u32 {
-    let bytes = (ctx.data_end() - ctx.data()) as u64;
-    let outcome = balance(&ctx).unwrap_or_else(Outcome::pass);
-    let action = outcome.finish(bytes);
+    let first = ctx.data_end() - ctx.data();
+    let bytes = if maps::enabled(features::JUMBO) { send::length(&ctx) } else { first };
+    let outcome = balance(&ctx, bytes - first).unwrap_or_else(Outcome::pass);
+    let action = outcome.finish(bytes as u64);
     // One line a packet for debugging. The level is a constant to the verifier: switched off, this is no code.
     debug!(&ctx, "verdict {} service {} backend {}", outcome.counter, outcome.service, outcome.backend);
     if action == xdp_action::XDP_REDIRECT { redirect(outcome.ifindex) } else { action }
 }
 
+/// `beyond`: bytes of the frame that lie in further buffers, out of sight.
 #[inline(always)]
-fn balance(ctx: &XdpContext) -> Result<Outcome, PassReason> {
+fn balance(ctx: &XdpContext, beyond: usize) -> Result<Outcome, PassReason> {
     let mut cursor = send::frame(ctx);
     let link = eth::parse(&mut cursor)?;
     let mut flow = Flow::NONE;
@@ -55,15 +57,15 @@ fn balance(ctx: &XdpContext) -> Result<Outcome, PassReason> {
         Network::Ipv4 => {
             let packet = ipv4::parse(&mut cursor)?;
             match packet.transport.protocol {
-                ipv4::ICMP => flow.of_icmp(&packet, parse::icmp::quoted_v4)?,
-                _ => flow.of(&packet)?,
+                ipv4::ICMP => flow.of_icmp(&packet, beyond, parse::icmp::quoted_v4)?,
+                _ => flow.of(&packet, beyond)?,
             }
         }
         Network::Ipv6 if maps::enabled(features::IPV6) => {
             let packet = ipv6::parse(&mut cursor)?;
             match packet.transport.protocol {
-                ipv6::ICMPV6 => flow.of_icmp(&packet, parse::icmp::quoted_v6)?,
-                _ => flow.of(&packet)?,
+                ipv6::ICMPV6 => flow.of_icmp(&packet, beyond, parse::icmp::quoted_v6)?,
+                _ => flow.of(&packet, beyond)?,
             }
         }
         Network::Ipv6 => return Err(PassReason::Ipv6Unused),

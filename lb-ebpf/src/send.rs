@@ -1,7 +1,11 @@
 //! Sends a packet to its backend in the backend's forwarding mode: room for what is added, the headers, the way out.
 
 use crate::maps;
-use aya_ebpf::{EbpfContext as _, helpers::bpf_xdp_adjust_head, programs::XdpContext};
+use aya_ebpf::{
+    EbpfContext as _,
+    helpers::{bpf_xdp_adjust_head, bpf_xdp_get_buff_len},
+    programs::XdpContext,
+};
 use lb_common::{
     backend::{Backend, Departure, Forwarding, LinkAddress},
     counters::DropReason,
@@ -113,6 +117,13 @@ pub fn make_room(ctx: &XdpContext, bytes: i32) -> Result<(), DropReason> {
     // SAFETY: a helper call; all cursors are made anew after it.
     let done = unsafe { bpf_xdp_adjust_head(ctx.as_ptr().cast(), -bytes) };
     if done == 0 { Ok(()) } else { Err(DropReason::NoRoom) }
+}
+
+/// Bytes of the frame in all its buffers.
+#[inline(always)]
+pub fn length(ctx: &XdpContext) -> usize {
+    // SAFETY: a helper call with the context that the kernel gave.
+    unsafe { bpf_xdp_get_buff_len(ctx.as_ptr().cast()) as usize }
 }
 
 /// A cursor at the frame's start.

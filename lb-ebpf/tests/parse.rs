@@ -33,7 +33,7 @@ fn finish(transport: &Transport<'_>) -> Parsed {
     if transport.ports().is_none() {
         return Parsed::Passed(PassReason::Truncated);
     }
-    match transport.check() {
+    match transport.check(0) {
         Ok(opens) => {
             assert!(transport.length <= transport.cursor.remaining(), "a packet longer than its frame");
             Parsed::Good(transport.length, opens)

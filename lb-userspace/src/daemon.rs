@@ -10,7 +10,7 @@ use crate::{
     hash_key,
     neighbour::{Interface, NextHop, REFRESH_INTERVAL, ResolveError, Resolver, Watch},
     plan,
-    state::{Event, State, sizes_of},
+    state::{Event, State, features_for_mtu, sizes_of},
     state_dir::StateDir,
 };
 use anyhow::Context as _;
@@ -67,7 +67,8 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     resolve_first(&resolver, &mut state).await?;
 
     let mut state_dir = StateDir::lock(&config.daemon.state_dir)?;
-    let loaded = load(&config, &state, options.log_packets)?;
+    let features = state.features() | interface_features(&resolver, &config).await?;
+    let loaded = load(&config, features, options.log_packets)?;
     let mut balancer = Balancer { loaded, state, behind: false, silent: true };
     // Again, because the links that were pinned may run a new program by now.
     let interfaces = interfaces(&resolver, &config).await;
@@ -114,6 +115,18 @@ async fn interfaces(resolver: &Resolver, config: &Config) -> anyhow::Result<Vec<
     Ok(interfaces)
 }
 
+/// What the interfaces ask of the program, those too that carry it without being configured.
+async fn interface_features(resolver: &Resolver, config: &Config) -> anyhow::Result<u32> {
+    let mut names = crate::dataplane::link::Links::new(&config.daemon.pin_dir).names()?;
+    names.extend(config.daemon.interfaces.iter().cloned());
+    let mut features = 0;
+    for name in names {
+        let found = resolver.interface(&name).await?;
+        features |= found.map_or(0, |interface| features_for_mtu(interface.mtu));
+    }
+    Ok(features)
+}
+
 /// Finds the way to every backend. A backend without a route is an error; one that does not answer is not.
 async fn resolve_first(resolver: &Resolver, state: &mut State) -> anyhow::Result<()> {
     let addresses = state.addresses();
@@ -140,18 +153,14 @@ fn blame(state: &State, address: std::net::IpAddr, error: &ResolveError) -> anyh
     anyhow::anyhow!("backend {}: {error}", state.name_of(address))
 }
 
-fn load(config: &Config, state: &State, log_packets: bool) -> anyhow::Result<Loaded> {
+fn load(config: &Config, features: u32, log_packets: bool) -> anyhow::Result<Loaded> {
     let daemon = &config.daemon;
     let pinned = loader::pinned_meta(&daemon.pin_dir)?;
     let hash_key =
         hash_key::choose(daemon.hash_key, pinned.map(|meta| HashKey(meta.hash_key)), &daemon.state_dir)?;
     let log_level = if log_packets { aya_log::Level::Debug as u8 } else { 0 };
-    let wanted = Specialisation {
-        features: state.features(),
-        log_level,
-        answer_rate: daemon.answer_rate,
-        hash_key: hash_key.0,
-    };
+    let wanted =
+        Specialisation { features, log_level, answer_rate: daemon.answer_rate, hash_key: hash_key.0 };
     Ok(loader::load(&daemon.pin_dir, sizes_of(&config.services), wanted)?)
 }
 

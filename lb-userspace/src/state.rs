@@ -8,7 +8,7 @@ use crate::{
 };
 use lb_common::{
     backend::{Departure, Forwarding, LinkAddress},
-    limits::{MAX_BACKENDS, MAX_SERVICES},
+    limits::{MAX_BACKENDS, MAX_PLAIN_MTU, MAX_SERVICES},
     meta::features,
     service::{ServiceKey, UDP},
 };
@@ -221,4 +221,10 @@ pub fn sizes_of(services: &[Service]) -> Sizes {
         backends: (backends as u32 * 2 + 1).next_power_of_two().clamp(1024, MAX_BACKENDS + 1),
         slots: (slots * 2).next_power_of_two().max(1 << 18),
     }
+}
+
+/// The features that an interface of this MTU (bytes) asks for, as bits of [`features`].
+#[must_use]
+pub const fn features_for_mtu(mtu: u32) -> u32 {
+    if mtu > MAX_PLAIN_MTU { features::JUMBO } else { 0 }
 }

@@ -77,10 +77,18 @@ impl Transport<'_> {
         Ports::at(&self.cursor)
     }
 
-    /// Checks lengths and header of a packet that is for a service. `true`: it opens a TCP connection.
+    /// Whether the frame has all that the IP header tells of, `beyond` bytes of it in further buffers.
     #[inline(always)]
-    pub fn check(&self) -> Result<bool, DropReason> {
-        if self.length > self.cursor.remaining() {
+    #[must_use]
+    pub const fn is_complete(&self, beyond: usize) -> bool {
+        self.length <= self.cursor.remaining() + beyond
+    }
+
+    /// Checks lengths and header of a packet that is for a service; `beyond` as for [`Self::is_complete`]. `true`: it
+    /// opens a TCP connection.
+    #[inline(always)]
+    pub fn check(&self, beyond: usize) -> Result<bool, DropReason> {
+        if !self.is_complete(beyond) {
             return Err(DropReason::IpLength);
         }
         if self.protocol == TCP { self.check_tcp() } else { self.check_udp() }

@@ -12,9 +12,9 @@ use crate::{
     },
     hash_key,
     neighbour::Resolver,
-    state::sizes_of,
+    state::{features_for_mtu, sizes_of},
 };
-use lb_common::meta::features;
+use lb_common::{limits::MAX_PLAIN_MTU, meta::features};
 use serde::Serialize;
 use std::path::Path;
 
@@ -44,6 +44,14 @@ pub fn run(pin_dir: &Path, name: &str, mode: XdpMode, json: bool) -> anyhow::Res
             },
         )?,
     };
+    if let Some(meta) = loader::pinned_meta(pin_dir)? {
+        let missing = features_for_mtu(interface.mtu) & !meta.features;
+        anyhow::ensure!(
+            missing == 0,
+            "interface {name} has an MTU of {}, and the running program is made for {MAX_PLAIN_MTU} at most; name the interface in the configuration and start the daemon again",
+            interface.mtu
+        );
+    }
     let fresh = loaded.adopted == loader::Adopted::Nothing;
     let attached = loaded.links.attach(&mut loaded.program, &interface, mode).inspect_err(|_: &Error| {
         if fresh {
