@@ -16,8 +16,12 @@ pub mod features {
     pub const GUE: u32 = 1 << 4;
     /// An interface's frames may lie in more than one buffer.
     pub const JUMBO: u32 = 1 << 6;
+    /// A service hashes on addresses alone.
+    pub const ADDRESSES_ONLY: u32 = 1 << 7;
+    /// A service clamps the segment size.
+    pub const MSS: u32 = 1 << 8;
     /// Every bit that this build knows.
-    pub const ALL: u32 = IPV6 | EVERY_PORT | UDP | IPIP | GUE | JUMBO;
+    pub const ALL: u32 = IPV6 | EVERY_PORT | UDP | IPIP | GUE | JUMBO | ADDRESSES_ONLY | MSS;
 }
 
 /// The record at index 0 of META.

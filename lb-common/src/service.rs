@@ -32,8 +32,16 @@ pub struct Service {
     pub first_slot: u32,
     /// Number of slots less one; the number is a power of two.
     pub slot_mask: u32,
-    /// Always 0.
-    pub reserved: u32,
+    /// Largest TCP segment, in bytes of payload, that a connection's SYN may ask for (RFC 9293 section 3.7.1); 0: any.
+    pub mss: u16,
+    /// Bits of [`service_flags`].
+    pub flags: u16,
+}
+
+/// Bits of [`Service::flags`].
+pub mod service_flags {
+    /// The flow's hash is of the addresses alone: all connections of a client go to one backend, and so do fragments.
+    pub const ADDRESSES_ONLY: u16 = 1 << 0;
 }
 
 const _: () = assert!(size_of::<ServiceKey>() == 20);

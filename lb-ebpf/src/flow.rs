@@ -3,10 +3,11 @@
 use crate::{counters::NO_SERVICE, fragments, maps, service};
 use lb_common::{
     counters::{DropReason, PassReason},
-    service::Service,
+    meta::features,
+    service::{Service, service_flags},
 };
 use lb_ebpf::{
-    forward::Inner,
+    forward::{Inner, mss},
     parse::{
         Packet, Part, Transport,
         icmp::{Message, Quoted, message},
@@ -77,8 +78,10 @@ impl Flow {
                 if let Part::First(identification) = transport.part {
                     fragments::teach(ends, identification, transport.protocol, ports.word);
                 }
-                let hash = ends.flow_hash(ports.word, transport.protocol, maps::key_word);
-                self.forward(service, hash, *inner);
+                if opens && maps::enabled(features::MSS) && service.mss != 0 {
+                    mss::clamp(transport, service.mss);
+                }
+                self.forward(service, hash(service, ends, ports.word, transport.protocol), *inner);
                 self.opens = opens;
                 self.answerable = true;
             }
@@ -95,7 +98,8 @@ impl Flow {
         identification: u32,
     ) -> Result<(), PassReason> {
         let Packet { ends, inner, transport } = packet;
-        let Some(ports) = fragments::recall(ends, identification, transport.protocol) else {
+        let recalled = fragments::recall(ends, identification, transport.protocol);
+        let Some(ports) = recalled.or_else(|| without_ports(ends, transport.protocol)) else {
             if !maps::is_vip(&ends.service_key([0, 0], 0).address) {
                 return Err(PassReason::Fragment);
             }
@@ -108,8 +112,7 @@ impl Flow {
             self.drop(DropReason::IpLength, service.id);
             return Ok(());
         }
-        let hash = ends.flow_hash(ports, transport.protocol, maps::key_word);
-        self.forward(service, hash, *inner);
+        self.forward(service, hash(service, ends, ports, transport.protocol), *inner);
         Ok(())
     }
 
@@ -140,8 +143,11 @@ impl Flow {
                 let service = service::find(&quoted.ends, quoted.ports.destination, quoted.protocol);
                 let about_vip = quoted.ends.service_key([0, 0], 0).address == vip;
                 let service = service.filter(|_| about_vip).ok_or(PassReason::NoService)?;
-                let hash = quoted.ends.flow_hash(quoted.ports.word, quoted.protocol, maps::key_word);
-                self.forward(service, hash, *inner);
+                self.forward(
+                    service,
+                    hash(service, &quoted.ends, quoted.ports.word, quoted.protocol),
+                    *inner,
+                );
                 Ok(())
             }
             _ => Err(PassReason::OtherProtocol),
@@ -163,6 +169,23 @@ impl Flow {
         self.reason = reason;
         self.service = service;
     }
+}
+
+/// The flow's hash, of the addresses alone where the service wants that.
+#[inline(always)]
+fn hash(service: &Service, ends: &impl Ends, ports: u32, protocol: u8) -> u64 {
+    let alone = maps::enabled(features::ADDRESSES_ONLY) && service.flags & service_flags::ADDRESSES_ONLY != 0;
+    ends.flow_hash(if alone { 0 } else { ports }, protocol, maps::key_word)
+}
+
+/// Ports are not needed for a fragment to a service of every port that hashes on addresses alone.
+#[inline(always)]
+fn without_ports(ends: &impl Ends, protocol: u8) -> Option<u32> {
+    if !maps::enabled(features::ADDRESSES_ONLY | features::EVERY_PORT) {
+        return None;
+    }
+    let service = maps::service(&ends.service_key([0, 0], protocol))?;
+    (service.flags & service_flags::ADDRESSES_ONLY != 0).then_some(0)
 }
 
 /// Whether the packet is all there, and of IPv6 without extension headers, which a reply could not repeat.

@@ -2,7 +2,7 @@
 //! netlink knows. Takes typed events; knows no clock, socket or map.
 
 use crate::{
-    config::{Backend, Config, Prefix, Service, TunnelSource},
+    config::{Backend, Config, HashOn, Prefix, Service, TunnelSource},
     dataplane::{Sizes, Way},
     neighbour::NextHop,
 };
@@ -10,7 +10,7 @@ use lb_common::{
     backend::{Departure, Forwarding, LinkAddress},
     limits::{MAX_BACKENDS, MAX_PLAIN_MTU, MAX_SERVICES},
     meta::features,
-    service::{ServiceKey, UDP},
+    service::{ServiceKey, UDP, service_flags},
 };
 use std::{collections::BTreeMap, net::IpAddr};
 
@@ -51,6 +51,10 @@ pub struct DesiredService {
     pub slots: u32,
     /// How packets reach its backends.
     pub forwarding: Forwarding,
+    /// Largest TCP segment that a SYN may ask for; 0: any.
+    pub mss: u16,
+    /// Bits of [`service_flags`].
+    pub flags: u16,
     /// Its backends, sorted by name.
     pub backends: Vec<DesiredBackend>,
 }
@@ -172,6 +176,8 @@ impl State {
             name: service.name.clone(),
             key: service.key(),
             slots: service.slots,
+            mss: service.mss.unwrap_or_default(),
+            flags: if service.hash_on == HashOn::Addresses { service_flags::ADDRESSES_ONLY } else { 0 },
             forwarding: service.forwarding,
             backends,
         }
@@ -205,7 +211,9 @@ pub fn features_of(services: &[Service]) -> u32 {
             Forwarding::Ipip => features::IPIP,
             Forwarding::Gue => features::GUE,
         };
-        bits | ipv6 | every_port | udp | tunnel
+        let addresses = if service.hash_on == HashOn::Addresses { features::ADDRESSES_ONLY } else { 0 };
+        let mss = if service.mss.is_some() { features::MSS } else { 0 };
+        bits | ipv6 | every_port | udp | tunnel | addresses | mss
     })
 }
 

@@ -6,6 +6,7 @@ pub mod gue;
 pub mod ipip;
 pub mod l2_dsr;
 pub mod link;
+pub mod mss;
 pub mod outer;
 pub mod too_big;
 

@@ -53,6 +53,28 @@ pub struct TcpHeader {
     urgent: [u8; 2],
 }
 
+impl TcpHeader {
+    /// Bytes of the header with its options, as it tells.
+    #[inline(always)]
+    #[must_use]
+    pub const fn length(&self) -> usize {
+        (self.offset >> 4) as usize * 4
+    }
+
+    /// The checksum.
+    #[inline(always)]
+    #[must_use]
+    pub const fn checksum(&self) -> [u8; 2] {
+        self.checksum
+    }
+
+    /// Replaces the checksum.
+    #[inline(always)]
+    pub const fn set_checksum(&mut self, checksum: [u8; 2]) {
+        self.checksum = checksum;
+    }
+}
+
 const _: () = assert!(size_of::<TcpHeader>() == 20 && align_of::<TcpHeader>() == 1);
 
 const SYN: u8 = 0x02;
@@ -97,7 +119,7 @@ impl Transport<'_> {
     #[inline(always)]
     fn check_tcp(&self) -> Result<bool, DropReason> {
         let header = self.cursor.peek::<TcpHeader>().ok_or(DropReason::TcpHeader)?;
-        let header_length = usize::from(header.offset >> 4) * 4;
+        let header_length = header.length();
         if header_length < size_of::<TcpHeader>() || header_length > self.length {
             return Err(DropReason::TcpHeader);
         }

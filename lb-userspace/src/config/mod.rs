@@ -19,8 +19,8 @@ pub const STATE_DIR: &str = validate::STATE_DIR;
 pub const ANSWER_RATE: u32 = validate::ANSWER_RATE;
 
 pub use model::{
-    Algorithm, Backend, Choice, Config, Daemon, HashKey, LogLevel, Prefix, Protocol, Service, TunnelSource,
-    XdpMode,
+    Algorithm, Backend, Choice, Config, Daemon, HashKey, HashOn, LogLevel, Prefix, Protocol, Service,
+    TunnelSource, XdpMode,
 };
 
 use error::Source;

@@ -88,6 +88,10 @@ pub struct Service {
     pub forwarding: Forwarding,
     /// How a flow finds its backend.
     pub algorithm: Algorithm,
+    /// What the flow's hash is made of.
+    pub hash_on: HashOn,
+    /// Largest TCP segment that a SYN may ask for, in bytes of payload.
+    pub mss: Option<u16>,
     /// Size of the slot table: a power of two, at least the number of backends with weight.
     pub slots: u32,
     /// Names and addresses are unique within the service. May be empty.
@@ -132,6 +136,16 @@ pub enum Algorithm {
     /// Slot by flow hash, slots in weighted round-robin order.
     #[default]
     Hash,
+}
+
+/// What the flow's hash is made of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum HashOn {
+    /// Addresses, ports and protocol.
+    #[default]
+    Flow,
+    /// Addresses and protocol: all connections of a client go to one backend.
+    Addresses,
 }
 
 /// Least severe level that is logged.
@@ -188,6 +202,11 @@ impl Choice for Algorithm {
     const KEY: &'static str = "algorithm";
     const CHOICES: &'static [(&'static str, Self)] = &[("hash", Self::Hash)];
     const LATER: &'static [&'static str] = &["maglev", "round-robin", "least-connections"];
+}
+
+impl Choice for HashOn {
+    const KEY: &'static str = "hash_on";
+    const CHOICES: &'static [(&'static str, Self)] = &[("flow", Self::Flow), ("addresses", Self::Addresses)];
 }
 
 impl Choice for LogLevel {

@@ -45,6 +45,8 @@ pub(super) struct RawService {
     pub forwarding: Option<Text>,
     pub algorithm: Option<Text>,
     pub slots: Option<Number>,
+    pub hash_on: Option<Text>,
+    pub mss: Option<Number>,
     pub health: Option<Spanned<RawHealth>>,
     pub weights: Option<Spanned<RawWeights>>,
     #[serde(default, rename = "backend")]

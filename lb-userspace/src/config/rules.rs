@@ -214,6 +214,14 @@ pub fn port(key: &str, number: i64) -> Checked<u16> {
     }
 }
 
+/// A TCP segment size: the least that every host takes (RFC 9293 section 3.7.1) to what IPv4 can carry.
+pub fn mss(number: i64) -> Checked<u16> {
+    match u16::try_from(number) {
+        Ok(size) if size >= 536 => Ok(size),
+        _ => refuse(format!("mss {number} is out of bounds; use 536 to 65535")),
+    }
+}
+
 /// A backend's weight.
 pub fn weight(number: i64) -> Checked<u32> {
     match u32::try_from(number) {

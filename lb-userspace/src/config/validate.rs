@@ -2,7 +2,7 @@
 
 use super::error::{Problem, Source};
 use super::model::{
-    Algorithm, Backend, Choice, Config, Daemon, LogLevel, Protocol, Service, TunnelSource, XdpMode,
+    Algorithm, Backend, Choice, Config, Daemon, HashOn, LogLevel, Protocol, Service, TunnelSource, XdpMode,
 };
 use super::raw::{RawBackend, RawConfig, RawDaemon, RawHealth, RawService, RawWeights, Text};
 use super::rules::{self, Checked, MAX_TOTAL_SLOTS, Refusal};
@@ -174,6 +174,11 @@ impl Check<'_> {
         let unique = self.unique_key(raw.address.as_ref(), address, protocol, keys);
         let forwarding = self.or(raw.forwarding.as_ref(), Forwarding::L2Dsr, rules::choice);
         let algorithm = self.or(raw.algorithm.as_ref(), Algorithm::default(), rules::choice);
+        let hash_on = self.or(raw.hash_on.as_ref(), HashOn::default(), rules::choice);
+        let mss = match &raw.mss {
+            Some(number) => self.at(number.span().start, rules::mss(*number.get_ref())).map(Some),
+            None => Some(None),
+        };
         let health = raw.health.as_ref().is_none_or(|health| self.health(health).is_some());
         let weights = raw.weights.as_ref().is_none_or(|weights| self.weights(weights).is_some());
         let backends = self.backends(&raw.backends, address.map(|(ip, _)| ip).zip(forwarding));
@@ -186,6 +191,8 @@ impl Check<'_> {
             protocol: protocol?,
             forwarding: forwarding?,
             algorithm: algorithm?,
+            hash_on: hash_on?,
+            mss: mss?,
             slots: slots?,
             backends: backends?,
         };

@@ -34,7 +34,15 @@ fn backend(number: u8, weight: u32, known: bool) -> DesiredBackend {
 
 fn service(name: &str, port: u16, slots: u32, backends: Vec<DesiredBackend>) -> DesiredService {
     let key = ServiceKey::new(IpAddr::from([192, 0, 2, 10]), port, TCP);
-    DesiredService { name: name.to_owned(), key, slots, forwarding: Forwarding::L2Dsr, backends }
+    DesiredService {
+        name: name.to_owned(),
+        key,
+        slots,
+        forwarding: Forwarding::L2Dsr,
+        mss: 0,
+        flags: 0,
+        backends,
+    }
 }
 
 /// Plans and carries out; gives the operations.
