@@ -124,7 +124,10 @@ impl Pair {
         for index in suspects {
             let found = input(seed, index, &self.services);
             if let Some(text) = self.disagreement(&found) {
-                let small = shrink(found, |input| self.disagreement(input).is_some());
+                let verdict = self.modelled(&found).verdict;
+                let small = shrink(found, |input| {
+                    self.modelled(input).verdict == verdict && self.disagreement(input).is_some()
+                });
                 let shrunk = self.disagreement(&small).unwrap_or_default();
                 return format!("packet {index} of seed {seed:#x}\n{text}shrunk\n{shrunk}");
             }
