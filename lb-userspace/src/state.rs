@@ -109,10 +109,6 @@ impl State {
         *known != before
     }
 
-    fn way(&self, address: IpAddr) -> Option<Way> {
-        self.known.get(&address).and_then(|known| known.way)
-    }
-
     /// Whether a backend at the address must be on the balancer's own link.
     #[must_use]
     pub fn must_be_on_link(&self, address: IpAddr) -> bool {
@@ -135,7 +131,7 @@ impl State {
     #[must_use]
     pub fn unresolved(&self) -> Vec<String> {
         let all = self.services.iter().flat_map(|service| service.backends.iter().map(move |b| (service, b)));
-        all.filter(|(_, backend)| self.way(backend.address).is_none())
+        all.filter(|(service, backend)| self.desired_backend(service.forwarding, backend).way.is_none())
             .map(|(service, backend)| format!("{}/{} ({})", service.name, backend.name, backend.address))
             .collect()
     }
@@ -188,13 +184,15 @@ impl State {
         let configured =
             if backend.address.is_ipv4() { self.tunnel_source.v4 } else { self.tunnel_source.v6 };
         let own = local.map(|address| Prefix { address, length: if address.is_ipv4() { 32 } else { 128 } });
+        let tunnel_source = configured.or(own).filter(|_| forwarding.is_tunnel());
         DesiredBackend {
             name: backend.name.clone(),
             address: backend.address,
             weight: backend.weight,
             port: if forwarding == Forwarding::Gue { self.gue_port } else { 0 },
-            tunnel_source: configured.or(own).filter(|_| forwarding.is_tunnel()),
-            way,
+            tunnel_source,
+            // A tunnel packet from no address would be dropped on its way: until there is one, the backend gets no slot.
+            way: way.filter(|_| !forwarding.is_tunnel() || tunnel_source.is_some()),
         }
     }
 }
