@@ -42,13 +42,13 @@ fn keys_and_types() {
         (with(15, "wieght = 100"), r#"15:1: unknown key "wieght"; did you mean "weight"?"#),
         (
             with(2, "colour = \"red\""),
-            r#"2:1: unknown key "colour"; the keys here are name, address, protocol, forwarding, algorithm, slots, health, weights, backend"#,
+            r#"2:1: unknown key "colour"; the keys here are name, address, protocol, forwarding, algorithm, slots, hash_on, mss, health, weights, backend"#,
         ),
         (with(9, "typ = \"none\""), r#"9:1: unknown key "typ"; did you mean "type"?"#),
         (with(11, "mod = \"static\""), r#"11:1: unknown key "mod"; did you mean "mode"?"#),
         (
             with(2, "\"a`b\\nc\" = 1"),
-            r#"2:1: unknown key "a`b\nc"; the keys here are name, address, protocol, forwarding, algorithm, slots, health, weights, backend"#,
+            r#"2:1: unknown key "a`b\nc"; the keys here are name, address, protocol, forwarding, algorithm, slots, hash_on, mss, health, weights, backend"#,
         ),
         (
             "[service]\nname = \"a\"\n".into(),
@@ -122,6 +122,7 @@ fn daemon_values() {
             daemon("tunnel_source = [\"198.18.64.0/18\", \"198.19.0.0/24\"]"),
             "2:36: a second IPv4 prefix in tunnel_source; name one of a family",
         ),
+        (daemon("answer_rate = -1"), "2:15: answer_rate -1 is out of bounds; use 0 to 1000000"),
         (daemon("gue_port = 0"), "2:12: gue_port 0 is out of bounds; use 1 to 65535"),
         (
             daemon("pin_dir = \"sys/fs/bpf\""),
@@ -321,5 +322,14 @@ fn backend_values() {
             second("auth-2", "198.18.0.11"),
             "18:11: backend address 198.18.0.11 is taken by line 14; name each server once, with the weight it is to have",
         ),
+    ]);
+}
+
+#[test]
+fn service_options() {
+    check(&[
+        (with(7, "hash_on = \"ports\""), r#"7:11: hash_on "ports" is unknown; use "flow" or "addresses""#),
+        (with(7, "mss = 535"), "7:7: mss 535 is out of bounds; use 536 to 65535"),
+        (with(7, "mss = 70000"), "7:7: mss 70000 is out of bounds; use 536 to 65535"),
     ]);
 }
