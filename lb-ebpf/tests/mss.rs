@@ -1,5 +1,7 @@
 //! Clamping the segment size of a SYN, judged by another implementation of the checksum.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
+
 use etherparse::{PacketBuilder, SlicedPacket, TcpOptionElement, TransportSlice};
 use lb_ebpf::{
     cursor::Cursor,
