@@ -13,7 +13,8 @@
 use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
 
 /// The program.
-#[xdp]
+// Marked for fragments, so that interfaces with jumbo frames take it too.
+#[xdp(frags)]
 pub fn pass(_: XdpContext) -> u32 {
     xdp_action::XDP_PASS
 }

@@ -105,7 +105,7 @@ impl Drop for Echo {
 }
 
 fn datagrams(socket: &UdpSocket, shared: &Shared) {
-    let mut buffer = [0; 2048];
+    let mut buffer = vec![0; 1 << 16];
     while !shared.stopping.load(Ordering::SeqCst) {
         let Ok((length, from)) = socket.recv_from(&mut buffer) else { continue };
         shared.datagrams.fetch_add(1, Ordering::Relaxed);

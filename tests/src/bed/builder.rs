@@ -30,13 +30,14 @@ const MOST_BACKENDS: u8 = 240;
 pub struct BedBuilder {
     backends: u8,
     vips: Vec<IpAddr>,
+    mtu: u32,
 }
 
 impl Default for BedBuilder {
     fn default() -> Self {
         let v4 = Ipv4Addr::new(192, 0, 2, 10);
         let v6 = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x10);
-        Self { backends: 1, vips: vec![v4.into(), v6.into()] }
+        Self { backends: 1, vips: vec![v4.into(), v6.into()], mtu: 1500 }
     }
 }
 
@@ -55,6 +56,13 @@ impl BedBuilder {
         self
     }
 
+    /// The MTU of every link, in bytes, in place of 1500.
+    #[must_use]
+    pub fn mtu(mut self, mtu: u32) -> Self {
+        self.mtu = mtu;
+        self
+    }
+
     /// Builds the bed; all of its links are up when this returns.
     pub fn build(self) -> Result<Bed> {
         ensure!(self.backends <= MOST_BACKENDS, "a bed has at most {MOST_BACKENDS} backends");
@@ -68,10 +76,10 @@ impl BedBuilder {
         name.claim()?;
         fs::create_dir(name.pins()).with_context(|| format!("cannot make {}", name.pins().display()))?;
         let switch = lay_switch(name)?;
-        let client = lay_host(name, &switch, "client".to_owned(), CLIENT)?;
-        let balancer = lay_host(name, &switch, "balancer".to_owned(), BALANCER)?;
+        let client = lay_host(name, &switch, "client".to_owned(), CLIENT, self.mtu)?;
+        let balancer = lay_host(name, &switch, "balancer".to_owned(), BALANCER, self.mtu)?;
         let backends = (0..self.backends)
-            .map(|i| lay_host(name, &switch, format!("backend-{}", i + 1), FIRST_BACKEND + i))
+            .map(|i| lay_host(name, &switch, format!("backend-{}", i + 1), FIRST_BACKEND + i, self.mtu))
             .collect::<Result<Vec<_>>>()?;
         prepare_client(&client, &balancer, &self.vips)?;
         prepare_balancer(&balancer)?;
@@ -106,13 +114,15 @@ fn lay_switch(name: &BedName) -> Result<Namespace> {
     Ok(switch)
 }
 
-fn lay_host(name: &BedName, switch: &Namespace, role: String, number: u8) -> Result<Host> {
+fn lay_host(name: &BedName, switch: &Namespace, role: String, number: u8, mtu: u32) -> Result<Host> {
     let namespace = Namespace::create(name.namespace(&role))?;
     let host = Host { role, namespace, directory: name.directory(), number };
     let mac = host.mac().map(|byte| format!("{byte:02x}")).join(":");
     let (role, inside) = (&host.role, host.namespace.name());
     switch.ip(&[
-        format!("link add {role} type veth peer name {INTERFACE} address {mac} netns {inside}"),
+        format!(
+            "link add {role} mtu {mtu} type veth peer name {INTERFACE} address {mac} mtu {mtu} netns {inside}"
+        ),
         format!("link set {role} master br0"),
         format!("link set {role} up"),
     ])?;
