@@ -143,6 +143,10 @@ impl Flow {
                 let service = service::find(&quoted.ends, quoted.ports.destination, quoted.protocol);
                 let about_vip = quoted.ends.service_key([0, 0], 0).address == vip;
                 let service = service.filter(|_| about_vip).ok_or(PassReason::NoService)?;
+                if !transport.is_complete(beyond) {
+                    self.drop(DropReason::IpLength, service.id);
+                    return Ok(());
+                }
                 self.forward(
                     service,
                     hash(service, &quoted.ends, quoted.ports.word, quoted.protocol),

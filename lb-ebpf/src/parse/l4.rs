@@ -130,8 +130,11 @@ impl Transport<'_> {
     fn check_udp(&self) -> Result<bool, DropReason> {
         let header = self.cursor.peek::<UdpHdr>().ok_or(DropReason::UdpHeader)?;
         let length = usize::from(crate::cursor::load_be16(&header.len));
-        // A first fragment is shorter than the datagram that its UDP header tells of.
-        if length < UdpHdr::LEN || (length > self.length && self.part == Part::Whole) {
+        // A first fragment is shorter than the datagram that its UDP header tells of, but has all of that header.
+        if length < UdpHdr::LEN
+            || self.length < UdpHdr::LEN
+            || (length > self.length && self.part == Part::Whole)
+        {
             return Err(DropReason::UdpHeader);
         }
         Ok(false)
