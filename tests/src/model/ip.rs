@@ -7,7 +7,21 @@ use lb_common::{
     service::{TCP, UDP},
 };
 
-use super::wire::{byte, bytes, number};
+use super::{
+    icmp::{ICMP, ICMPV6},
+    wire::{byte, bytes, number},
+};
+
+/// Which part of a datagram a packet is, with the datagram's identification.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// All of it.
+    Whole,
+    /// The first fragment.
+    First(u32),
+    /// A later one.
+    Later(u32),
+}
 
 /// A packet whose IP headers were read.
 #[derive(Clone, Debug)]
@@ -18,8 +32,10 @@ pub struct Packet {
     pub destination: IpAddr,
     /// DSCP and ECN.
     pub traffic_class: u8,
-    /// TCP or UDP.
+    /// TCP, UDP, or ICMP of the packet's version.
     pub protocol: u8,
+    /// Whole or a fragment.
+    pub part: Part,
     /// Where its header starts.
     pub transport: usize,
     /// Where the packet starts.
@@ -30,6 +46,8 @@ pub struct Packet {
 
 /// Extension headers that are read.
 const EXTENSIONS: usize = 6;
+/// A header that ends behind this byte of the frame is not looked for.
+const FARTHEST: usize = 0xfff;
 
 /// Reads it from `start` on; what version it should be, the link layer has said.
 pub fn read(frame: &[u8], start: usize) -> Result<Packet, PassReason> {
@@ -37,20 +55,24 @@ pub fn read(frame: &[u8], start: usize) -> Result<Packet, PassReason> {
     if ipv6 { read_v6(frame, start) } else { read_v4(frame, start) }
 }
 
-fn read_v4(frame: &[u8], start: usize) -> Result<Packet, PassReason> {
+/// Reads an IPv4 packet from `start` on.
+pub fn read_v4(frame: &[u8], start: usize) -> Result<Packet, PassReason> {
     let header: [u8; 20] = bytes(frame, start).ok_or(PassReason::Truncated)?;
     let words = usize::from(header[0] % 16);
     if header[0] / 16 != 4 || words < 5 {
         return Err(PassReason::MalformedIp);
     }
     let protocol = header[9];
-    if protocol != TCP && protocol != UDP {
+    if ![TCP, UDP, ICMP].contains(&protocol) {
         return Err(PassReason::OtherProtocol);
     }
     let (more, offset) = (header[6] & 0x20 != 0, u16::from_be_bytes([header[6], header[7]]) & 0x1fff);
-    if more || offset > 0 {
-        return Err(PassReason::Fragment);
-    }
+    let identification = u32::from(u16::from_be_bytes([header[4], header[5]]));
+    let part = match (offset, more) {
+        (0, false) => Part::Whole,
+        (0, true) => Part::First(identification),
+        _ => Part::Later(identification),
+    };
     let total = usize::from(u16::from_be_bytes([header[2], header[3]]));
     if total < words * 4 {
         return Err(PassReason::MalformedIp);
@@ -60,6 +82,7 @@ fn read_v4(frame: &[u8], start: usize) -> Result<Packet, PassReason> {
         destination: Ipv4Addr::new(header[16], header[17], header[18], header[19]).into(),
         traffic_class: header[1],
         protocol,
+        part,
         transport: start + words * 4,
         start,
         end: start + total,
@@ -67,52 +90,80 @@ fn read_v4(frame: &[u8], start: usize) -> Result<Packet, PassReason> {
 }
 
 fn read_v6(frame: &[u8], start: usize) -> Result<Packet, PassReason> {
-    let header: [u8; 40] = bytes(frame, start).ok_or(PassReason::Truncated)?;
-    if header[0] / 16 != 6 {
+    let packet = read_v6_header(frame, start).ok_or(PassReason::Truncated)?;
+    if frame[start] / 16 != 6 {
         return Err(PassReason::MalformedIp);
     }
-    let address = |at| bytes(frame, start + at).map(|bytes: [u8; 16]| Ipv6Addr::from(bytes));
-    let (source, destination) = address(8).zip(address(24)).ok_or(PassReason::Truncated)?;
     // Nothing on the wire has such an address, so it is not looked at further.
-    if destination.to_ipv4_mapped().is_some() {
+    if let IpAddr::V6(v6) = packet.destination
+        && v6.to_ipv4_mapped().is_some()
+    {
         return Err(PassReason::NoService);
     }
-    let end = start + 40 + usize::from(u16::from_be_bytes([header[4], header[5]]));
-    let (protocol, transport) = walk(frame, header[6], start + 40)?;
-    if transport > end {
-        return Err(PassReason::MalformedIp);
-    }
-    Ok(Packet {
-        source: source.into(),
-        destination: destination.into(),
+    walk(frame, packet)
+}
+
+/// Reads the IPv6 header at `start` and no extension header.
+#[must_use]
+pub fn read_v6_header(frame: &[u8], start: usize) -> Option<Packet> {
+    let header: [u8; 40] = bytes(frame, start)?;
+    let address = |at| bytes(frame, start + at).map(|bytes: [u8; 16]| Ipv6Addr::from(bytes));
+    Some(Packet {
+        source: address(8)?.into(),
+        destination: address(24)?.into(),
         traffic_class: header[0] << 4 | header[1] >> 4,
-        protocol,
-        transport,
+        protocol: header[6],
+        part: Part::Whole,
+        transport: start + 40,
         start,
-        end,
+        end: start + 40 + usize::from(u16::from_be_bytes([header[4], header[5]])),
     })
 }
 
-/// Walks the extension headers: the protocol behind them, and where it starts.
-fn walk(frame: &[u8], mut protocol: u8, mut at: usize) -> Result<(u8, usize), PassReason> {
-    let mut seen = 0;
-    loop {
-        let is_extension = match protocol {
-            TCP | UDP => return Ok((protocol, at)),
-            44 => return Err(PassReason::Fragment),
-            0 | 43 | 51 | 60 => true,
+/// Walks the extension headers of a packet.
+fn walk(frame: &[u8], mut packet: Packet) -> Result<Packet, PassReason> {
+    for seen in 0.. {
+        let is_extension = match packet.protocol {
+            TCP | UDP | ICMPV6 => break,
+            0 | 43 | 44 | 51 | 60 => true,
             _ => false,
         };
         if !is_extension {
             return Err(PassReason::OtherProtocol);
         }
-        seen += 1;
-        if seen > EXTENSIONS {
+        // Behind a later fragment's header there are no headers, whatever it names.
+        if seen == EXTENSIONS || matches!(packet.part, Part::Later(_)) {
             return Err(PassReason::MalformedIp);
         }
-        let (next, length) = byte(frame, at).zip(byte(frame, at + 1)).ok_or(PassReason::Truncated)?;
-        // An authentication header counts in words and leaves two of them out, the others in pairs and leave one.
-        at += if protocol == 51 { 4 * (usize::from(length) + 2) } else { 8 * (usize::from(length) + 1) };
-        protocol = next;
+        extension(frame, &mut packet)?;
     }
+    if packet.transport > packet.end {
+        return Err(PassReason::MalformedIp);
+    }
+    Ok(packet)
+}
+
+/// Takes one extension header.
+fn extension(frame: &[u8], packet: &mut Packet) -> Result<(), PassReason> {
+    let at = packet.transport;
+    let (next, length) = byte(frame, at).zip(byte(frame, at + 1)).ok_or(PassReason::Truncated)?;
+    let length = usize::from(length);
+    packet.transport += match packet.protocol {
+        44 => {
+            let field = number(frame, at + 2).ok_or(PassReason::Truncated)?;
+            let identification = bytes(frame, at + 4).ok_or(PassReason::Truncated)?;
+            let identification = u32::from_be_bytes(identification);
+            if field >> 3 > 0 {
+                packet.part = Part::Later(identification);
+            } else if field & 1 == 1 {
+                packet.part = Part::First(identification);
+            }
+            8
+        }
+        // An authentication header counts in words and leaves two of them out, the others in pairs and leave one.
+        51 => 4 * (length + 2),
+        _ => 8 * (length + 1),
+    };
+    packet.protocol = next;
+    if packet.transport > FARTHEST { Err(PassReason::MalformedIp) } else { Ok(()) }
 }

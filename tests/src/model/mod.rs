@@ -9,7 +9,10 @@
 //!
 //! One file a layer, as in the program; a forwarding mode is a file in [`forward`].
 
+pub mod answer;
 pub mod forward;
+pub mod fragments;
+pub mod icmp;
 pub mod ip;
 pub mod link;
 pub mod tally;
@@ -18,7 +21,7 @@ mod wire;
 
 use lb_common::{
     backend::Backend,
-    counters::{DropReason, PassReason, Verdict},
+    counters::{AnswerReason, DropReason, PassReason, Verdict},
     hash::{KeyWords, expand_key, flow_hash, words_v4, words_v6},
     service::{ServiceKey, address_bytes},
     slot::NO_BACKEND,
@@ -26,7 +29,10 @@ use lb_common::{
 use lb_userspace::dataplane::{Installed, InstalledService};
 use std::{collections::BTreeMap, net::IpAddr};
 
-use ip::Packet;
+use forward::Refusal;
+use fragments::Fragments;
+use icmp::{ICMP, ICMPV6};
+use ip::{Packet, Part};
 use link::Link;
 
 /// The balancer that is modelled: what its maps hold.
@@ -36,6 +42,7 @@ pub struct Model {
     key: KeyWords,
     ingress: u32,
     ipv6: bool,
+    fragments: Fragments,
 }
 
 /// A frame on its way in.
@@ -69,6 +76,14 @@ struct Chosen<'m> {
     hash: u64,
 }
 
+/// What else there is to know of a packet of a service.
+#[derive(Clone, Copy, Default)]
+struct Kind {
+    opens: bool,
+    /// Whether its sender may be told that it does not fit.
+    answerable: bool,
+}
+
 impl Model {
     /// The model of a balancer that received frames by the interface of index `ingress`.
     #[must_use]
@@ -76,7 +91,7 @@ impl Model {
         let services = installed.services.iter().map(|service| (service.key, service.clone())).collect();
         let backends = installed.backends.iter().map(|backend| (backend.index, backend.record)).collect();
         let ipv6 = installed.services.iter().any(|service| service.key.ip().is_ipv6());
-        Self { services, backends, key: expand_key(secret), ingress, ipv6 }
+        Self { services, backends, key: expand_key(secret), ingress, ipv6, fragments: Fragments::default() }
     }
 
     /// What becomes of a frame.
@@ -92,26 +107,88 @@ impl Model {
     }
 
     fn balance(&self, arrival: Arrival<'_>) -> Result<Answer, PassReason> {
-        let frame = arrival.frame;
-        let link = link::read(frame)?;
+        let link = link::read(arrival.frame)?;
         if link.ipv6 && !self.ipv6 {
             return Err(PassReason::Ipv6Unused);
         }
-        let packet = ip::read(frame, link.end)?;
-        let ports = transport::ports(frame, &packet).ok_or(PassReason::Truncated)?;
-        let service = self.service(&packet, ports.1).ok_or(PassReason::NoService)?;
-        let mut answer = Answer {
-            verdict: Verdict::Transmit,
-            frame: frame.to_vec(),
-            service: Some(service.record.id),
-            backend: None,
-            opens: false,
-        };
-        match self.deliver(arrival, &link, &packet, ports, service, &mut answer) {
-            Ok(verdict) => answer.verdict = verdict,
-            Err(reason) => answer.verdict = Verdict::Drop(reason),
+        let packet = ip::read(arrival.frame, link.end)?;
+        if [ICMP, ICMPV6].contains(&packet.protocol) {
+            return self.icmp(arrival, &link, &packet);
         }
-        Ok(answer)
+        match packet.part {
+            Part::Later(identification) => self.later(arrival, &link, &packet, identification),
+            _ => self.with_ports(arrival, &link, &packet),
+        }
+    }
+
+    /// A packet with ports: whole, or a first fragment.
+    fn with_ports(&self, arrival: Arrival<'_>, link: &Link, packet: &Packet) -> Result<Answer, PassReason> {
+        let ports = transport::ports(arrival.frame, packet).ok_or(PassReason::Truncated)?;
+        let service = self.service(packet, ports.1).ok_or(PassReason::NoService)?;
+        let opens = match transport::check(arrival.frame, packet) {
+            Ok(_) if martian(packet) => return Ok(drop(arrival, DropReason::MartianSource, Some(service))),
+            Ok(opens) => opens,
+            Err(reason) => return Ok(drop(arrival, reason, Some(service))),
+        };
+        if let Part::First(identification) = packet.part {
+            self.fragments.teach(packet, identification, ports);
+        }
+        let chosen = self.choose(packet, ports, service);
+        Ok(self.deliver(arrival, link, packet, service, chosen, Kind { opens, answerable: true }))
+    }
+
+    /// A later fragment: it goes where the first one of its datagram went.
+    fn later(
+        &self,
+        arrival: Arrival<'_>,
+        link: &Link,
+        packet: &Packet,
+        identification: u32,
+    ) -> Result<Answer, PassReason> {
+        let Some(ports) = self.fragments.recall(packet, identification) else {
+            let ours = self.is_vip(packet.destination);
+            let unknown = || drop(arrival, DropReason::UnknownFragment, None);
+            return ours.then(unknown).ok_or(PassReason::Fragment);
+        };
+        let service = self.service(packet, ports.1).ok_or(PassReason::NoService)?;
+        if packet.end > arrival.frame.len() {
+            return Ok(drop(arrival, DropReason::IpLength, Some(service)));
+        }
+        let chosen = self.choose(packet, ports, service);
+        Ok(self.deliver(arrival, link, packet, service, chosen, Kind::default()))
+    }
+
+    fn icmp(&self, arrival: Arrival<'_>, link: &Link, packet: &Packet) -> Result<Answer, PassReason> {
+        let frame = arrival.frame;
+        if packet.part != Part::Whole {
+            return Err(PassReason::OtherProtocol);
+        }
+        match icmp::message(frame, packet).ok_or(PassReason::Truncated)? {
+            icmp::Message::Echo => {
+                // The reply could not repeat extension headers.
+                let plain = !link.ipv6 || packet.transport == packet.start + 40;
+                if !plain || packet.end > frame.len() || !self.is_vip(packet.destination) {
+                    return Err(PassReason::OtherProtocol);
+                }
+                if martian(packet) {
+                    return Ok(drop(arrival, DropReason::MartianSource, None));
+                }
+                let reply = answer::echo(frame, packet);
+                Ok(Answer { frame: reply, ..answered(arrival, AnswerReason::EchoReply, None) })
+            }
+            icmp::Message::Error => {
+                let (quoted, ports) = icmp::quoted(frame, packet).ok_or(PassReason::OtherProtocol)?;
+                let service = self.service(&quoted, ports.1);
+                let service = service.filter(|_| quoted.destination == packet.destination);
+                let service = service.ok_or(PassReason::NoService)?;
+                if packet.end > frame.len() {
+                    return Ok(drop(arrival, DropReason::IpLength, Some(service)));
+                }
+                let chosen = self.choose(&quoted, ports, service);
+                Ok(self.deliver(arrival, link, packet, service, chosen, Kind::default()))
+            }
+            icmp::Message::Other => Err(PassReason::OtherProtocol),
+        }
     }
 
     fn deliver(
@@ -119,16 +196,36 @@ impl Model {
         arrival: Arrival<'_>,
         link: &Link,
         packet: &Packet,
-        ports: (u16, u16),
         service: &InstalledService,
-        answer: &mut Answer,
-    ) -> Result<Verdict, DropReason> {
-        let opens = transport::check(arrival.frame, packet)?;
-        let Chosen { index, backend, hash } = self.choose(packet, ports, service)?;
-        answer.frame = forward::rewrite(arrival, link, packet, backend, hash)?;
-        answer.backend = Some(index);
-        answer.opens = opens;
-        Ok(if backend.ifindex == self.ingress { Verdict::Transmit } else { Verdict::Redirect })
+        chosen: Result<Chosen<'_>, DropReason>,
+        kind: Kind,
+    ) -> Answer {
+        let Chosen { index, backend, hash } = match chosen {
+            Ok(chosen) => chosen,
+            Err(reason) => return drop(arrival, reason, Some(service)),
+        };
+        match forward::rewrite(arrival, link, packet, backend, hash) {
+            Ok(frame) => {
+                let near = backend.ifindex == self.ingress;
+                let verdict = if near { Verdict::Transmit } else { Verdict::Redirect };
+                let service = Some(service.record.id);
+                Answer { verdict, frame, service, backend: Some(index), opens: kind.opens }
+            }
+            Err(Refusal::TooBig(mtu)) if kind.answerable => {
+                match answer::too_big(arrival, link, packet, mtu) {
+                    Ok(frame) => {
+                        Answer { frame, ..answered(arrival, AnswerReason::PacketTooBig, Some(service)) }
+                    }
+                    Err(reason) => drop(arrival, reason, Some(service)),
+                }
+            }
+            Err(Refusal::TooBig(_)) => drop(arrival, DropReason::TooBig, Some(service)),
+            Err(Refusal::Drop(reason)) => drop(arrival, reason, Some(service)),
+        }
+    }
+
+    fn is_vip(&self, address: IpAddr) -> bool {
+        self.services.keys().any(|key| key.ip() == address)
     }
 
     /// The service of the port, else of every port. An IPv4 address mapped into IPv6 has none: on the wire it is nobody's.
@@ -171,4 +268,24 @@ impl Model {
             }
         }
     }
+}
+
+/// A frame that goes no further. Its bytes are nobody's then.
+fn drop(arrival: Arrival<'_>, reason: DropReason, service: Option<&InstalledService>) -> Answer {
+    let service = service.map(|service| service.record.id);
+    let frame = arrival.frame.to_vec();
+    Answer { verdict: Verdict::Drop(reason), frame, service, backend: None, opens: false }
+}
+
+fn answered(arrival: Arrival<'_>, reason: AnswerReason, service: Option<&InstalledService>) -> Answer {
+    Answer { verdict: Verdict::Answer(reason), ..drop(arrival, DropReason::NoBackend, service) }
+}
+
+/// Whether no packet can come from its source: RFC 1122 section 3.2.1.3, RFC 4291 section 2.7.
+fn martian(packet: &Packet) -> bool {
+    packet.source == packet.destination
+        || match packet.source {
+            IpAddr::V4(v4) => [0, 127].contains(&v4.octets()[0]) || v4.octets()[0] >= 224,
+            IpAddr::V6(v6) => v6.is_multicast() || v6.is_loopback() || v6.is_unspecified(),
+        }
 }

@@ -27,7 +27,8 @@ impl Tally {
             let stats = self.services.entry(service).or_default();
             stats.packets += 1;
             stats.bytes += bytes;
-            stats.dropped += u64::from(matches!(answer.verdict, Verdict::Drop(_)));
+            // Answered or dropped: no backend got it.
+            stats.dropped += u64::from(answer.backend.is_none());
         }
         if let Some(backend) = answer.backend {
             let stats = self.backends.entry(backend).or_default();

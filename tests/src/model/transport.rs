@@ -3,7 +3,7 @@
 use lb_common::{counters::DropReason, service::TCP};
 
 use super::{
-    ip::Packet,
+    ip::{Packet, Part},
     wire::{byte, number},
 };
 
@@ -16,7 +16,13 @@ pub fn ports(frame: &[u8], packet: &Packet) -> Option<(u16, u16)> {
     if packet.transport + 4 > packet.end {
         return None;
     }
-    number(frame, packet.transport).zip(number(frame, packet.transport + 2))
+    ports_at(frame, packet.transport)
+}
+
+/// The ports at a place.
+#[must_use]
+pub fn ports_at(frame: &[u8], at: usize) -> Option<(u16, u16)> {
+    number(frame, at).zip(number(frame, at + 2))
 }
 
 /// Whether a packet to a service may reach a backend. `true`: it opens a connection.
@@ -37,7 +43,11 @@ pub fn check(frame: &[u8], packet: &Packet) -> Result<bool, DropReason> {
         }
     } else {
         match number(frame, packet.transport + 4) {
-            Some(told) if (8..=length).contains(&usize::from(told)) => Ok(false),
+            // A first fragment is shorter than the datagram that it starts.
+            Some(told) if told >= 8 && length >= 8 => {
+                let fits = usize::from(told) <= length || packet.part != Part::Whole;
+                if fits { Ok(false) } else { Err(DropReason::UdpHeader) }
+            }
             _ => Err(DropReason::UdpHeader),
         }
     }

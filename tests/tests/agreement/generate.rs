@@ -24,7 +24,7 @@ const LONGEST: usize = 3200;
 /// Packet `index` of the run of `seed`, for a balancer with these services.
 pub fn input(seed: u64, index: u64, services: &[ServiceKey]) -> Input {
     let rng = &mut Rng::of(seed, index);
-    let mut frame = packet(rng, services).frame();
+    let mut frame = if rng.percent(10) { icmp(rng, services) } else { packet(rng, services).frame() };
     traffic_class(rng, &mut frame);
     if rng.percent(30) {
         for _ in 0..=rng.below(2) {
@@ -58,19 +58,15 @@ fn packet(rng: &mut Rng, services: &[ServiceKey]) -> Packet {
         _ => rng.pick(&[0, 1, 4, 41, 47, 50, 58, 59, 132]),
     };
     let destination = destination(rng, service);
-    let source = if destination.is_ipv4() {
-        Ipv4Addr::from_bits(0xc612_0000 | rng.below(1 << 17) as u32).into()
-    } else {
-        let prefix = Ipv6Addr::new(0x2001, 0xdb8, 0x18, 0, 0, 0, 0, 0).to_bits();
-        Ipv6Addr::from_bits(prefix | u128::from(rng.next())).into()
-    };
+    let fragmented = rng.percent(8);
+    let source = if fragmented { fellow(rng, destination.ip()) } else { source(rng, destination.ip()) };
     let packet = Packet::of(protocol, SocketAddr::new(source, rng.word()), destination)
         .flags(if rng.percent(30) { 2 } else { rng.byte() })
         .hop_limit(rng.byte())
         .tcp_options(&vec![1; 4 * rng.pick(&[0, 0, 0, 1, 5, 10])]);
     let length = payload(rng);
     let packet = packet.payload(&rng.bytes(length));
-    if destination.is_ipv4() { ipv4(rng, packet) } else { ipv6(rng, packet) }
+    if destination.is_ipv4() { ipv4(rng, packet, fragmented) } else { ipv6(rng, packet, fragmented) }
 }
 
 fn destination(rng: &mut Rng, service: ServiceKey) -> SocketAddr {
@@ -100,27 +96,88 @@ fn payload(rng: &mut Rng) -> usize {
     }
 }
 
-fn ipv4(rng: &mut Rng, packet: Packet) -> Packet {
+/// A client; in a few cases one that no packet can come from.
+fn source(rng: &mut Rng, destination: IpAddr) -> IpAddr {
+    if rng.percent(2) {
+        let v4 = [[0, 0, 0, 0], [127, 0, 0, 1], [224, 0, 0, 1], [255; 4], [126, 0, 0, 1], [223, 1, 1, 1]];
+        let v6 = ["::", "::1", "::2", "ff02::1", "fe80::1", "::ffff:192.0.2.10"];
+        let strange = if destination.is_ipv4() {
+            Ipv4Addr::from(rng.pick(&v4)).into()
+        } else {
+            rng.pick(&v6).parse().unwrap()
+        };
+        return rng.pick(&[destination, strange, strange, strange]);
+    }
+    if destination.is_ipv4() {
+        return Ipv4Addr::from_bits(0xc612_0000 | rng.below(1 << 17) as u32).into();
+    }
+    let prefix = Ipv6Addr::new(0x2001, 0xdb8, 0x18, 0, 0, 0, 0, 0).to_bits();
+    Ipv6Addr::from_bits(prefix | u128::from(rng.next())).into()
+}
+
+/// One of a few clients, so that later fragments meet the first one of their datagram: all have one identification.
+fn fellow(rng: &mut Rng, destination: IpAddr) -> IpAddr {
+    let host = rng.below(12) as u8;
+    if destination.is_ipv4() {
+        return Ipv4Addr::new(198, 18, 0, host).into();
+    }
+    Ipv6Addr::new(0x2001, 0xdb8, 0x18, 0, 0, 0, 0, host.into()).into()
+}
+
+/// An echo request to a virtual address, an error that quotes what a service sent, or another message.
+fn icmp(rng: &mut Rng, services: &[ServiceKey]) -> Frame {
+    let service = rng.pick(services);
+    let vip = destination(rng, service);
+    let client = SocketAddr::new(source(rng, vip.ip()), rng.word());
+    let v4 = vip.is_ipv4();
+    let kinds: &[u8] =
+        if v4 { &[8, 8, 3, 3, 11, 12, 0, 5, 13] } else { &[128, 128, 1, 2, 3, 4, 129, 135, 5] };
+    let mut message = vec![rng.pick(kinds), rng.byte() % 5];
+    message.extend(rng.bytes(6));
+    if rng.percent(60) {
+        // Another router's error about another address, now and then.
+        let about = if rng.percent(90) { vip } else { destination(rng, service) };
+        let protocol = if rng.percent(90) { service.protocol } else { rng.byte() };
+        let length = rng.below(600);
+        if about.is_ipv4() == v4 {
+            let packet = Packet::of(protocol, about, client).payload(&rng.bytes(length));
+            let packet = if rng.percent(10) { packet.ip_options(&[1; 8]) } else { packet };
+            let packet = if rng.percent(5) { packet.fragment(rng.word()) } else { packet };
+            let quoted = packet.frame().0.split_off(IP);
+            let most = if rng.percent(20) { rng.below(60) } else { rng.pick(&[28, 48, 528, 1232]) };
+            message.extend(&quoted[..quoted.len().min(most)]);
+        }
+    } else {
+        let length = rng.below(64);
+        message.extend(rng.bytes(length));
+    }
+    let packet = Packet::of(if v4 { 1 } else { 58 }, client, vip).hop_limit(rng.byte()).payload(&message);
+    if v4 { ipv4(rng, packet, false).frame() } else { ipv6(rng, packet, false).frame() }
+}
+
+fn ipv4(rng: &mut Rng, packet: Packet, fragmented: bool) -> Packet {
     let packet = if rng.percent(10) { packet.ip_options(&vec![1; 4 * rng.below(11)]) } else { packet };
     let flags = match rng.below(100) {
-        0..3 => rng.word(),
-        3 => 0x2000,
-        4 => 0x8000,
-        5..50 => 0x4000,
+        0..40 if fragmented => 0x2000,
+        40..90 if fragmented => rng.word() & 0x3fff,
+        0 => rng.word(),
+        1 => 0x8000,
+        2..50 => 0x4000,
         _ => 0,
     };
     packet.fragment(flags)
 }
 
-fn ipv6(rng: &mut Rng, packet: Packet) -> Packet {
-    if !rng.percent(20) {
+fn ipv6(rng: &mut Rng, packet: Packet, fragmented: bool) -> Packet {
+    if !fragmented && !rng.percent(20) {
         return packet;
     }
     let count = rng.pick(&[1, 1, 2, 3, 5, 6, 6, 7, 8]);
     let mut extension = |index| {
-        let fragment = index + 1 == count && rng.percent(15);
+        let fragment = (index + 1 == count && fragmented) || rng.percent(3);
+        let offset = if rng.percent(40) { 0 } else { rng.word() >> 3 };
         match rng.below(4) {
-            _ if fragment => Extension::fragment(rng.word() >> 3, rng.percent(50)),
+            _ if fragment => Extension::fragment(offset, rng.percent(70)),
             0 => Extension::hop_by_hop(1 + rng.below(3) as u8),
             1 => Extension::destination_options(1 + rng.below(3) as u8),
             2 => Extension::routing(),

@@ -10,6 +10,14 @@ use lb_common::{
 
 use super::{Arrival, ip::Packet, link::Link};
 
+/// Why there is no frame for the backend.
+pub enum Refusal {
+    /// It is dropped.
+    Drop(DropReason),
+    /// Only so many bytes fit into the tunnel.
+    TooBig(u32),
+}
+
 /// The frame for the backend.
 pub fn rewrite(
     arrival: Arrival<'_>,
@@ -17,9 +25,9 @@ pub fn rewrite(
     packet: &Packet,
     backend: &Backend,
     hash: u64,
-) -> Result<Vec<u8>, DropReason> {
+) -> Result<Vec<u8>, Refusal> {
     if !backend.next_hop.is_resolved() {
-        return Err(DropReason::NoNextHop);
+        return Err(Refusal::Drop(DropReason::NoNextHop));
     }
     let (kind, above) = match Forwarding::from_number(backend.forwarding) {
         Some(Forwarding::L2Dsr) | None => l2_dsr::above(arrival.frame, link),
@@ -27,7 +35,7 @@ pub fn rewrite(
     };
     let frame = [header(link, backend, kind), above].concat();
     if frame.len() > arrival.frame.len() + arrival.headroom {
-        return Err(DropReason::NoRoom);
+        return Err(Refusal::Drop(DropReason::NoRoom));
     }
     Ok(frame)
 }

@@ -2,13 +2,12 @@
 
 use lb_common::{
     backend::{Backend, Forwarding},
-    counters::DropReason,
     service::address_from_bytes,
 };
 
 use crate::{
     fixture::tunnel::{Carrier, Tunnel},
-    model::ip::Packet,
+    model::{forward::Refusal, ip::Packet},
 };
 
 /// The type of the outer packet, and its bytes to the frame's end.
@@ -18,7 +17,7 @@ pub fn above(
     backend: &Backend,
     mode: Forwarding,
     hash: u64,
-) -> Result<(u16, Vec<u8>), DropReason> {
+) -> Result<(u16, Vec<u8>), Refusal> {
     let carrier = match mode {
         Forwarding::Gue => Carrier::Udp(u16::from_be_bytes(backend.port)),
         _ => Carrier::Ip,
@@ -29,7 +28,8 @@ pub fn above(
         .outer(destination, packet.traffic_class, hash)
         .around(&frame[packet.start..packet.end]);
     if outer.len() > usize::from(backend.mtu) {
-        return Err(DropReason::TooBig);
+        let added = outer.len() - (packet.end - packet.start);
+        return Err(Refusal::TooBig(u32::from(backend.mtu).saturating_sub(added as u32)));
     }
     let kind = if destination.is_ipv4() { 0x0800 } else { 0x86dd };
     Ok((kind, [&outer, &frame[packet.end..]].concat()))
