@@ -15,6 +15,7 @@ pub mod fragments;
 pub mod icmp;
 pub mod ip;
 pub mod link;
+pub mod mss;
 pub mod tally;
 pub mod transport;
 mod wire;
@@ -23,7 +24,7 @@ use lb_common::{
     backend::Backend,
     counters::{AnswerReason, DropReason, PassReason, Verdict},
     hash::{KeyWords, expand_key, flow_hash, words_v4, words_v6},
-    service::{ServiceKey, address_bytes},
+    service::{ServiceKey, address_bytes, service_flags},
     slot::NO_BACKEND,
 };
 use lb_userspace::dataplane::{Installed, InstalledService};
@@ -134,6 +135,11 @@ impl Model {
             self.fragments.teach(packet, identification, ports);
         }
         let chosen = self.choose(packet, ports, service);
+        let mut frame = arrival.frame.to_vec();
+        if opens && service.record.mss != 0 {
+            mss::clamp(&mut frame, packet, service.record.mss);
+        }
+        let arrival = Arrival { frame: &frame, ..arrival };
         Ok(self.deliver(arrival, link, packet, service, chosen, Kind { opens, answerable: true }))
     }
 
@@ -145,7 +151,11 @@ impl Model {
         packet: &Packet,
         identification: u32,
     ) -> Result<Answer, PassReason> {
-        let Some(ports) = self.fragments.recall(packet, identification) else {
+        // A service of every port that hashes on addresses alone needs to know no ports.
+        let any_port = self.services.get(&ServiceKey::new(packet.destination, 0, packet.protocol));
+        let unneeded = any_port.filter(|service| service.record.flags & service_flags::ADDRESSES_ONLY != 0);
+        let recalled = self.fragments.recall(packet, identification);
+        let Some(ports) = recalled.or_else(|| unneeded.map(|_| (0, 0))) else {
             let ours = self.is_vip(packet.destination);
             let unknown = || drop(arrival, DropReason::UnknownFragment, None);
             return ours.then(unknown).ok_or(PassReason::Fragment);
@@ -245,7 +255,8 @@ impl Model {
         ports: (u16, u16),
         service: &InstalledService,
     ) -> Result<Chosen<'_>, DropReason> {
-        let hash = self.hash(packet, ports);
+        let alone = service.record.flags & service_flags::ADDRESSES_ONLY != 0;
+        let hash = self.hash(packet, if alone { (0, 0) } else { ports });
         let slot = service.slots[(hash % service.slots.len() as u64) as usize];
         if slot.backend == NO_BACKEND {
             return Err(DropReason::NoBackend);

@@ -63,7 +63,7 @@ fn packet(rng: &mut Rng, services: &[ServiceKey]) -> Packet {
     let packet = Packet::of(protocol, SocketAddr::new(source, rng.word()), destination)
         .flags(if rng.percent(30) { 2 } else { rng.byte() })
         .hop_limit(rng.byte())
-        .tcp_options(&vec![1; 4 * rng.pick(&[0, 0, 0, 1, 5, 10])]);
+        .tcp_options(&tcp_options(rng));
     let length = payload(rng);
     let packet = packet.payload(&rng.bytes(length));
     if destination.is_ipv4() { ipv4(rng, packet, fragmented) } else { ipv6(rng, packet, fragmented) }
@@ -93,6 +93,20 @@ fn payload(rng: &mut Rng) -> usize {
         14..16 => rng.below(1460),
         16..19 => rng.pick(&[1400, 1500]) - 20 - rng.below(130),
         _ => rng.below(2800),
+    }
+}
+
+/// None, a SYN's usual ones, some that move the segment size to an odd place, or any bytes.
+fn tcp_options(rng: &mut Rng) -> Vec<u8> {
+    let [high, low] = (rng.word() & 0x7ff).to_be_bytes();
+    match rng.below(10) {
+        0 => vec![2, 4, high, low],
+        1 => vec![2, 4, high, low, 4, 2, 8, 10, 0, 0, 0, 1, 0, 0, 0, 0, 1, 3, 3, 7],
+        2 => vec![1, 2, 4, high, low, 1, 1, 0],
+        3 => vec![4, 2, 1, 2, 4, high, low, 0],
+        4 => rng.bytes(8),
+        5 => vec![1; 4 * rng.below(11)],
+        _ => Vec::new(),
     }
 }
 

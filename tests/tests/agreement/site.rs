@@ -28,9 +28,13 @@ struct Service {
 impl Service {
     fn table(&self) -> String {
         let Self { name, address, protocol, forwarding, backends } = self;
+        let alone = name.contains("any") || *name == "v6-gue";
+        let hash_on = if alone { "addresses" } else { "flow" };
+        let clamped = ["v4-dsr", "v4-ipip", "v6-ipip", "v6-gue"].contains(name);
+        let mss = if clamped { "mss = 1200\n" } else { "" };
         let start = format!(
             "[[service]]\nname = \"{name}\"\naddress = \"{address}\"\nprotocol = \"{protocol}\"\n\
-             forwarding = \"{forwarding}\"\nslots = 256\n"
+             forwarding = \"{forwarding}\"\nslots = 256\nhash_on = \"{hash_on}\"\n{mss}"
         );
         backends.iter().enumerate().fold(start, |text, (index, backend)| {
             text + &format!("[[service.backend]]\nname = \"b{index}\"\naddress = \"{backend}\"\n")
