@@ -145,13 +145,12 @@ impl Flow {
                 let service = service.filter(|_| about_vip).ok_or(PassReason::NoService)?;
                 if !transport.is_complete(beyond) {
                     self.drop(DropReason::IpLength, service.id);
-                    return Ok(());
+                } else if ends.is_martian() {
+                    self.drop(DropReason::MartianSource, service.id);
+                } else {
+                    let hash = hash(service, &quoted.ends, quoted.ports.word, quoted.protocol);
+                    self.forward(service, hash, *inner);
                 }
-                self.forward(
-                    service,
-                    hash(service, &quoted.ends, quoted.ports.word, quoted.protocol),
-                    *inner,
-                );
                 Ok(())
             }
             _ => Err(PassReason::OtherProtocol),
@@ -185,7 +184,7 @@ fn hash(service: &Service, ends: &impl Ends, ports: u32, protocol: u8) -> u64 {
 /// Ports are not needed for a fragment to a service of every port that hashes on addresses alone.
 #[inline(always)]
 fn without_ports(ends: &impl Ends, protocol: u8) -> Option<u32> {
-    if !maps::enabled(features::ADDRESSES_ONLY | features::EVERY_PORT) {
+    if !maps::enabled(features::ADDRESSES_ONLY) || !maps::enabled(features::EVERY_PORT) {
         return None;
     }
     let service = maps::service(&ends.service_key([0, 0], protocol))?;

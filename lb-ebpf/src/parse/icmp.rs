@@ -92,7 +92,7 @@ pub fn quoted_v4(transport: &Transport<'_>) -> Option<Quoted<Ends4>> {
     if matches!(packet.transport.part, Part::Later(_)) {
         return None;
     }
-    quoted(packet.ends, packet.transport.protocol, &cursor)
+    quoted(transport, packet.ends, packet.transport.protocol, &cursor)
 }
 
 /// The flow that an IPv6 error quotes; `None` where it does not name one, or has extension headers before its ports:
@@ -102,8 +102,11 @@ pub fn quoted_v4(transport: &Transport<'_>) -> Option<Quoted<Ends4>> {
 pub fn quoted_v6(transport: &Transport<'_>) -> Option<Quoted<Ends6>> {
     let mut cursor = behind_header(transport)?;
     let header = cursor.take::<Ipv6Hdr>()?;
+    if header.vcf[0] >> 4 != 6 {
+        return None;
+    }
     let ends = Ends6 { source: load_u32x4(&header.src_addr), destination: load_u32x4(&header.dst_addr) };
-    quoted(ends, header.next_hdr, &cursor)
+    quoted(transport, ends, header.next_hdr, &cursor)
 }
 
 #[inline(always)]
@@ -114,10 +117,11 @@ fn behind_header<'p>(transport: &Transport<'p>) -> Option<Cursor<'p>> {
 }
 
 /// The quoted packet went from the service to the client: its source is the service. An error quotes at least the ports
-/// (RFC 792: 64 bits of the datagram).
+/// (RFC 792: 64 bits of the datagram); what is behind the error's own end is Ethernet's padding.
 #[inline(always)]
-fn quoted<E: Ends>(ends: E, protocol: u8, cursor: &Cursor<'_>) -> Option<Quoted<E>> {
-    if !balanced(protocol) {
+fn quoted<E: Ends>(error: &Transport<'_>, ends: E, protocol: u8, cursor: &Cursor<'_>) -> Option<Quoted<E>> {
+    let needed = cursor.offset() - error.cursor.offset() + size_of::<[u8; 4]>();
+    if !balanced(protocol) || needed > error.length {
         return None;
     }
     let ports = Ports::at(cursor)?.reversed();
