@@ -67,6 +67,8 @@ fn swap_macs(frame: &mut Writer<'_>, tags: &Tags) -> Option<()> {
 #[inline(always)]
 fn answer(icmp: &mut IcmpHeader, kind: u8) {
     let (before, after) = ([icmp.kind, icmp.code], [kind, icmp.code]);
-    icmp.checksum = replace(icmp.checksum, before, after);
+    let checksum = replace(icmp.checksum, before, after);
+    // Of a reply that is all zeros the sum is 0, and only its other form makes the whole 0xffff; of any other both do.
+    icmp.checksum = if checksum == [0, 0] { [0xff, 0xff] } else { checksum };
     icmp.kind = kind;
 }
