@@ -54,12 +54,14 @@ fn write_too_big(ctx: &XdpContext, link: &Link, mtu: u32) -> Result<(), DropReas
     let v6 = link.network == Network::Ipv6;
     let facts = too_big::facts(&mut send::writer(ctx), link).ok_or(DropReason::TooBig)?;
     let added = too_big::added(v6);
-    send::make_room(ctx, added as i32)?;
-    let length = link.bytes() + added + too_big::QUOTED;
     let frame = if maps::enabled(features::JUMBO) { send::length(ctx) } else { ctx.data_end() - ctx.data() };
-    let surplus = frame as i64 - length as i64;
+    let surplus = frame as i64 - (link.bytes() + too_big::QUOTED) as i64;
+    if surplus < 0 {
+        return Err(DropReason::TooBig);
+    }
+    send::make_room(ctx, added as i32)?;
     // SAFETY: a helper call; the writer is made anew after it.
-    if surplus < 0 || unsafe { bpf_xdp_adjust_tail(ctx.as_ptr().cast(), -surplus as i32) } != 0 {
+    if unsafe { bpf_xdp_adjust_tail(ctx.as_ptr().cast(), -surplus as i32) } != 0 {
         return Err(DropReason::TooBig);
     }
     let mut frame = send::writer(ctx);
