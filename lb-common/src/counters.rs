@@ -16,11 +16,11 @@ pub struct PacketCount {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 pub struct ServiceStats {
-    /// Packets to the service, forwarded or dropped.
+    /// Packets to the service, whatever became of them.
     pub packets: u64,
     /// Bytes of the frames.
     pub bytes: u64,
-    /// Packets of the service that were dropped, for whatever reason.
+    /// Packets of the service that reached no backend, for whatever reason; those answered as too big among them.
     pub dropped: u64,
 }
 
