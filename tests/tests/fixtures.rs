@@ -9,20 +9,27 @@
 mod fixtures {
     pub mod drops;
     pub mod flows;
+    pub mod fragments;
+    pub mod icmp;
     pub mod ipv4;
     pub mod ipv6;
+    pub mod martians;
     pub mod not_ours;
     pub mod services;
     pub mod site;
     pub mod specialised;
     pub mod truncated;
+    pub mod tunnel_answers;
     pub mod tunnels;
     pub mod vlan;
 }
 
 use std::collections::HashSet;
 
-use fixtures::{drops, ipv4, ipv6, not_ours, services, site, specialised, truncated, tunnels, vlan};
+use fixtures::{
+    drops, fragments, icmp, ipv4, ipv6, martians, not_ours, services, site, specialised, truncated,
+    tunnel_answers, tunnels, vlan,
+};
 use lb_common::{
     backend::{Departure, LinkAddress},
     counters::Verdict,
@@ -76,6 +83,21 @@ fn ipv6_headers() {
 }
 
 #[test]
+fn icmp_messages() {
+    check(&icmp::rows());
+}
+
+#[test]
+fn martian_sources() {
+    check(&martians::rows());
+}
+
+#[test]
+fn fragments_follow_the_first() {
+    check(&fragments::rows());
+}
+
+#[test]
 fn truncated_frames() {
     check(&truncated::rows());
 }
@@ -96,6 +118,12 @@ fn every_verdict_has_a_row_and_every_row_a_name_of_its_own() {
         drops::rows(),
         specialised::rows(),
         tunnels::rows(),
+        tunnel_answers::rows(),
+        tunnel_answers::narrow(),
+        fragments::rows(),
+        icmp::rows(),
+        icmp::limited(),
+        martians::rows(),
         vlan::rows(),
     ];
     println!("{} rows", themes.iter().map(Vec::len).sum::<usize>());
