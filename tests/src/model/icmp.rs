@@ -48,7 +48,12 @@ pub fn quoted(frame: &[u8], packet: &Packet) -> Option<(Packet, (u16, u16))> {
         // Servers send no extension headers, so none are walked in a quotation.
         ip::read_v6_header(frame, start)?
     };
-    let tells = [TCP, UDP].contains(&quoted.protocol) && !matches!(quoted.part, Part::Later(_));
+    let version = byte(frame, start)? / 16;
+    let tells = [TCP, UDP].contains(&quoted.protocol)
+        && !matches!(quoted.part, Part::Later(_))
+        && version == if packet.protocol == ICMP { 4 } else { 6 }
+        // What is behind the error's end is Ethernet's padding.
+        && quoted.transport + 4 <= packet.end;
     let (source, destination) = transport::ports_at(frame, quoted.transport).filter(|_| tells)?;
     let turned = Packet { source: quoted.destination, destination: quoted.source, ..quoted };
     Some((turned, (destination, source)))

@@ -194,6 +194,9 @@ impl Model {
                 if packet.end > frame.len() {
                     return Ok(drop(arrival, DropReason::IpLength, Some(service)));
                 }
+                if martian(packet) {
+                    return Ok(drop(arrival, DropReason::MartianSource, Some(service)));
+                }
                 let chosen = self.choose(&quoted, ports, service);
                 Ok(self.deliver(arrival, link, packet, service, chosen, Kind::default()))
             }
