@@ -12,7 +12,7 @@ use lb_userspace::dataplane::{Dataplane as _, Installed, kernel::Kernel};
 use serde_json::Value;
 
 use crate::{
-    bed::{Bed, Process, shown},
+    bed::{Bed, Host, INTERFACE, Process, built, shown},
     wait::wait_for,
 };
 
@@ -51,6 +51,13 @@ pub fn backend(bed: &Bed, service: &str, backend: &str) -> Result<Value> {
     row(&stats["backends"], &[("service", service), ("backend", backend)]).cloned()
 }
 
+/// Packets that the balancer counted under a verdict's reason; of all forwarded ones for `forwarded`.
+pub fn counted(bed: &Bed, reason: &str) -> Result<u64> {
+    let stats = json(bed, &["stats"])?;
+    let rows = stats["verdicts"].as_array().into_iter().flatten().filter(|row| row["reason"] == reason);
+    rows.map(|row| number(row, "packets")).sum()
+}
+
 /// The row of an array that has all of these fields.
 pub fn row<'v>(rows: &'v Value, fields: &[(&str, &str)]) -> Result<&'v Value> {
     let mut found = rows.as_array().into_iter().flatten();
@@ -62,6 +69,26 @@ pub fn row<'v>(rows: &'v Value, fields: &[(&str, &str)]) -> Result<&'v Value> {
 /// The number that a row has in a field.
 pub fn number(row: &Value, field: &str) -> Result<u64> {
     row[field].as_u64().with_context(|| format!("there is no number `{field}` in {row}"))
+}
+
+/// `xdp-lb decap` on a backend's interface, for all VIPs of the bed, with a pin directory of the backend's own.
+pub fn attach_decap(bed: &Bed, host: &Host) -> Result<()> {
+    let mut command = decap(bed, host)?;
+    command.arg("--vip").args(bed.vips().iter().map(ToString::to_string));
+    output(&mut command).map(drop)
+}
+
+/// Packets that a backend's decap counted under a verdict's reason.
+pub fn decapsulated(bed: &Bed, host: &Host, reason: &str) -> Result<u64> {
+    let answer = value(decap(bed, host)?.arg("--json"))?;
+    number(row(&answer["verdicts"], &[("reason", reason)])?, "packets")
+}
+
+fn decap(bed: &Bed, host: &Host) -> Result<Command> {
+    let mut command = host.command(built("xdp-lb")?);
+    command.arg("--pin-dir").arg(bed.name().pins().join(host.role()));
+    command.args(["decap", "--iface", INTERFACE]);
+    Ok(command)
 }
 
 /// What bpftool shows of a pinned `prog`, `map` or `link`.
@@ -101,6 +128,18 @@ pub fn shares(bed: &Bed, service: &str) -> Result<Vec<u64>> {
 #[must_use]
 pub fn moved(before: &[BackendIndex], after: &[BackendIndex]) -> usize {
     before.iter().zip(after).filter(|(a, b)| a != b).count()
+}
+
+/// As [`start`], and waits until every backend is resolved.
+pub fn start_resolved(bed: &Bed, config: &str) -> Result<Process> {
+    let (mut process, _) = start(bed, config)?;
+    wait_for(READY, "every backend to be resolved", || {
+        process.must_run()?;
+        let list = json(bed, &["backend", "list"])?;
+        let resolved = |row: &Value| row["state"] == "up" && row["slots"].as_u64() > Some(0);
+        Ok(list.as_array().is_some_and(|rows| rows.iter().all(resolved)).then_some(()))
+    })?;
+    Ok(process)
 }
 
 /// As [`Bed::start_balancer`], and waits until this daemon, not an earlier one, says that it is ready.

@@ -13,6 +13,7 @@ pub struct Service {
     name: String,
     address: SocketAddr,
     protocol: &'static str,
+    forwarding: &'static str,
     backends: Vec<(String, IpAddr, u32)>,
 }
 
@@ -20,13 +21,20 @@ impl Service {
     /// A TCP service without backends.
     #[must_use]
     pub fn tcp(name: &str, address: SocketAddr) -> Self {
-        Self { name: name.to_owned(), address, protocol: "tcp", backends: Vec::new() }
+        let backends = Vec::new();
+        Self { name: name.to_owned(), address, protocol: "tcp", forwarding: "l2-dsr", backends }
     }
 
     /// A UDP service without backends.
     #[must_use]
     pub fn udp(name: &str, address: SocketAddr) -> Self {
         Self { protocol: "udp", ..Self::tcp(name, address) }
+    }
+
+    /// Takes another forwarding mode than `l2-dsr`.
+    #[must_use]
+    pub fn forwarding(self, forwarding: &'static str) -> Self {
+        Self { forwarding, ..self }
     }
 
     /// Adds a backend.
@@ -49,11 +57,11 @@ impl Service {
 
 impl Display for Service {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, address, protocol, backends } = self;
+        let Self { name, address, protocol, forwarding, backends } = self;
         write!(
             f,
             "\n[[service]]\nname = \"{name}\"\naddress = \"{address}\"\nprotocol = \"{protocol}\"\n\
-             forwarding = \"l2-dsr\"\nalgorithm = \"hash\"\n"
+             forwarding = \"{forwarding}\"\nalgorithm = \"hash\"\n"
         )?;
         for (name, address, weight) in backends {
             write!(
@@ -63,6 +71,12 @@ impl Display for Service {
         }
         Ok(())
     }
+}
+
+/// As [`config`], with more keys in the `[daemon]` table.
+#[must_use]
+pub fn config_with(bed: &Bed, daemon: &str, services: &[Service]) -> String {
+    services.iter().fold(bed.daemon_table() + daemon + "\n", |text, service| text + &service.to_string())
 }
 
 /// A whole configuration: the bed's `[daemon]` table and the services.

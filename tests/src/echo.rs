@@ -20,6 +20,8 @@ use crate::bed::{Bed, Host};
 
 /// A connection that says nothing for so long is closed.
 const IDLE: Duration = Duration::from_mins(1);
+/// The longest datagram.
+const LONGEST: usize = 64 * 1024;
 /// How often a UDP thread looks whether it is to end.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -105,7 +107,7 @@ impl Drop for Echo {
 }
 
 fn datagrams(socket: &UdpSocket, shared: &Shared) {
-    let mut buffer = vec![0; 1 << 16];
+    let mut buffer = vec![0; LONGEST];
     while !shared.stopping.load(Ordering::SeqCst) {
         let Ok((length, from)) = socket.recv_from(&mut buffer) else { continue };
         shared.datagrams.fetch_add(1, Ordering::Relaxed);

@@ -7,6 +7,8 @@
 //! * [`load`]: a bounded number of TCP connections from the client, counted by the backend that answered
 //! * [`echo`] and [`traffic`]: flows that go on beside a test, in numbered messages
 //! * [`model`]: the data plane in plain Rust, which the program must agree with
+//! * [`transfer`]: many bytes in one connection, with a checksum of what arrived
+//! * [`tier`]: redis, memcached, haproxy and varnish on a backend
 //! * [`wait`]: waiting for a condition, with a deadline
 
 pub mod ask;
@@ -16,5 +18,7 @@ pub mod echo;
 pub mod fixture;
 pub mod load;
 pub mod model;
+pub mod tier;
 pub mod traffic;
+pub mod transfer;
 pub mod wait;

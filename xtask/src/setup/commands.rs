@@ -1,4 +1,7 @@
 //! The commands that the tests and the demonstration start.
+//!
+//! The packages of nginx, redis, memcached, haproxy and varnish also start a system service, unless the machine's
+//! `policy-rc.d` forbids it; `systemctl disable --now NAME` ends one that is not wanted.
 
 use anyhow::Result;
 
@@ -13,6 +16,11 @@ const COMMANDS: &[(&str, &str)] = &[
     ("nginx", "nginx-light"),
     ("curl", "curl"),
     ("ping", "iputils-ping"),
+    ("redis-server", "redis-server"),
+    ("redis-cli", "redis-tools"),
+    ("memcached", "memcached"),
+    ("haproxy", "haproxy"),
+    ("varnishd", "varnish"),
 ];
 
 /// Their names when all are there.
