@@ -9,6 +9,7 @@
 //! * [`model`]: the data plane in plain Rust, which the program must agree with
 //! * [`transfer`]: many bytes in one connection, with a checksum of what arrived
 //! * [`tier`]: redis, memcached, haproxy and varnish on a backend
+//! * [`trunk`]: a tagged port for the balancer, for kernels without VLANs
 //! * [`wait`]: waiting for a condition, with a deadline
 
 pub mod ask;
@@ -21,4 +22,5 @@ pub mod model;
 pub mod tier;
 pub mod traffic;
 pub mod transfer;
+pub mod trunk;
 pub mod wait;
