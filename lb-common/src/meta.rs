@@ -45,6 +45,8 @@ pub struct Meta {
     pub hash_key: [u8; 16],
     /// Version of the program that wrote this, as text filled up with zeros.
     pub build: [u8; 32],
+    /// Always 0. Room for fields to come: the record keeps its size, so that every version can read another's number.
+    pub room: [u64; 7],
 }
 
-const _: () = assert!(size_of::<Meta>() == 72);
+const _: () = assert!(size_of::<Meta>() == 128);

@@ -107,7 +107,10 @@ fn every_map_shows_the_names_of_its_fields() {
         ("SERVICE_STATS", &["packets", "bytes", "dropped"]),
         ("VERDICTS", &["packets", "bytes"]),
         ("SERVICES", &["address", "port", "protocol", "id", "first_slot", "slot_mask"]),
-        ("BACKENDS", &["next_hop", "mac", "flags", "source", "ifindex", "generation", "address", "service"]),
+        (
+            "BACKENDS",
+            &["next_hop", "mac", "flags", "departure", "ifindex", "generation", "address", "service"],
+        ),
         ("SLOTS", &["backend", "previous", "since"]),
         ("META", &["abi_version", "features", "build"]),
         ("SERVICE_LABELS", &["name"]),

@@ -348,8 +348,8 @@ fn pins_that_are_not_there_or_do_not_fit() {
 /// Makes the pinned maps those of another version.
 fn write_abi_version(bed: &Bed, version: u32) -> Result<()> {
     let pin = bed.pin_dir().join("META");
-    ensure!(number(&pinned("map", &pin)?, "bytes_value")? == 64, "META is of another size");
-    let mut meta: Array<MapData, [u8; 64]> = Array::try_from(Map::Array(MapData::from_pin(&pin)?))?;
+    ensure!(number(&pinned("map", &pin)?, "bytes_value")? == 128, "META is of another size");
+    let mut meta: Array<MapData, [u8; 128]> = Array::try_from(Map::Array(MapData::from_pin(&pin)?))?;
     let mut record = meta.get(&0, 0)?;
     record[..4].copy_from_slice(&version.to_ne_bytes());
     Ok(meta.set(0, record, 0)?)

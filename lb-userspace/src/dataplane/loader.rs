@@ -207,6 +207,7 @@ fn meta(of: Specialisation, program_id: u32) -> Meta {
         reserved: 0,
         hash_key: of.hash_key,
         build: text,
+        room: [0; 7],
     }
 }
 
