@@ -32,6 +32,11 @@ pub fn echo(frame: &[u8], packet: &Packet) -> Vec<u8> {
         reply[ip + 7] = HOPS;
         change(&mut reply, packet.transport, 129, packet.transport + 2);
     }
+    // Both stand for zero, but a message of nothing but zeros needs this one.
+    let checksum = &mut reply[packet.transport + 2..packet.transport + 4];
+    if *checksum == [0, 0] {
+        checksum.fill(0xff);
+    }
     reply
 }
 
