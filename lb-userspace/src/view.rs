@@ -28,7 +28,7 @@ pub struct ServiceRow {
     pub forwarding: &'static str,
     /// Number of slots.
     pub slots: u32,
-    /// Packets to the service, forwarded or dropped.
+    /// Packets to the service, whatever became of them.
     pub packets: u64,
     /// Bytes of the frames.
     pub bytes: u64,
