@@ -12,7 +12,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread::{self, JoinHandle},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -24,6 +24,8 @@ use crate::{bed::Host, load::open};
 const BLOCK: usize = 64 * 1024;
 /// A read or write that takes longer has failed.
 const STALLED: Duration = Duration::from_secs(20);
+/// A transfer that takes longer has failed.
+const LONGEST: Duration = Duration::from_secs(50);
 /// Odd numbers without pattern: of the golden ratio, and of `SplitMix64`.
 const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
 const MIX: u64 = 0xbf58_476d_1ce4_e5b9;
@@ -119,7 +121,9 @@ fn serve(stream: &TcpStream) -> Result<()> {
 fn send(to: &mut impl Write, bytes: usize, seed: u64) -> Result<u64> {
     let mut block = vec![0; BLOCK];
     let (mut left, mut word, mut sum) = (bytes, seed, 0);
+    let started = Instant::now();
     while left > 0 {
+        ensure!(started.elapsed() < LONGEST, "{left} bytes were left after {LONGEST:?}");
         for place in block.chunks_exact_mut(size_of::<u64>()) {
             word = word.wrapping_mul(MIX).wrapping_add(STEP);
             place.copy_from_slice(&(word ^ word >> 32).to_le_bytes());
@@ -136,7 +140,9 @@ fn send(to: &mut impl Write, bytes: usize, seed: u64) -> Result<u64> {
 fn receive(from: &mut impl Read, bytes: usize) -> Result<u64> {
     let mut block = vec![0; BLOCK];
     let (mut left, mut sum) = (bytes, 0);
+    let started = Instant::now();
     while left > 0 {
+        ensure!(started.elapsed() < LONGEST, "{left} bytes were left after {LONGEST:?}");
         let part = &mut block[..left.min(BLOCK)];
         from.read_exact(part)?;
         sum = add(sum, part);

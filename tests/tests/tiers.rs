@@ -141,8 +141,9 @@ fn memcached_answers_over_tcp_and_udp() {
 
 /// Ten requests over connections of their own: each answer with its headers.
 fn curl(bed: &Bed, v6: bool) -> Result<String> {
-    let mut curl = bed.client().command("curl");
-    curl.args(["-sS", "-i", "-m", "30", "-H", "Connection: close"]);
+    let mut curl = bed.client().command("timeout");
+    // Curl's own -m is for each connection.
+    curl.args(["40", "curl", "-sS", "-i", "-m", "30", "-H", "Connection: close"]);
     curl.arg("--resolve").arg(format!("vip.example:{HTTP}:{}", bed.vip(v6)?));
     Ok(text(curl.arg(format!("http://vip.example:{HTTP}/[1-20]")))?.to_lowercase())
 }

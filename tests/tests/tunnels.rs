@@ -51,8 +51,19 @@ fn services(bed: &Bed, forwarding: &'static str, port: u16) -> Result<Vec<Servic
 
 /// Answers of 40 connections: status and the name of the backend, each on a line.
 fn curl(bed: &Bed, v6: bool) -> Result<String> {
-    let mut curl = bed.client().command("curl");
-    curl.args(["-sS", "-m", "30", "-H", "Connection: close", "-w", "%{http_code} %{remote_ip}\n"]);
+    let mut curl = bed.client().command("timeout");
+    // Curl's own -m is for each connection.
+    curl.args([
+        "40",
+        "curl",
+        "-sS",
+        "-m",
+        "30",
+        "-H",
+        "Connection: close",
+        "-w",
+        "%{http_code} %{remote_ip}\n",
+    ]);
     curl.arg("--resolve").arg(format!("vip.example:{PORT}:{}", bed.vip(v6)?));
     text(curl.arg(format!("http://vip.example:{PORT}/[1-40]")))
 }

@@ -27,8 +27,9 @@ fn services(bed: &Bed) -> Vec<Service> {
 }
 
 fn curl(bed: &Bed, v6: bool) -> Result<String> {
-    let mut curl = bed.client().command("curl");
-    curl.args(["-sS", "-m", "30", "-H", "Connection: close"]);
+    let mut curl = bed.client().command("timeout");
+    // Curl's own -m is for each connection.
+    curl.args(["40", "curl", "-sS", "-m", "30", "-H", "Connection: close"]);
     curl.arg("--resolve").arg(format!("vip.example:80:{}", bed.vip(v6)?));
     text(curl.arg("http://vip.example:80/[1-40]"))
 }
