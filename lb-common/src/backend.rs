@@ -38,11 +38,13 @@ pub enum Forwarding {
     Ipip = 1,
     /// The packet travels inside UDP (generic UDP encapsulation, variant 1).
     Gue = 2,
+    /// Destination address and port are rewritten, and the source of the answers back.
+    Nat = 3,
 }
 
 impl Forwarding {
     /// Every mode.
-    pub const ALL: &[Self] = &[Self::L2Dsr, Self::Ipip, Self::Gue];
+    pub const ALL: &[Self] = &[Self::L2Dsr, Self::Ipip, Self::Gue, Self::Nat];
 
     /// The mode's name in the configuration.
     #[must_use]
@@ -51,6 +53,7 @@ impl Forwarding {
             Self::L2Dsr => "l2-dsr",
             Self::Ipip => "ipip",
             Self::Gue => "gue",
+            Self::Nat => "nat",
         }
     }
 
@@ -66,12 +69,18 @@ impl Forwarding {
         matches!(self, Self::Ipip | Self::Gue)
     }
 
+    /// Whether the backends may be behind routers.
+    #[must_use]
+    pub const fn crosses_routers(self) -> bool {
+        self.is_tunnel() || matches!(self, Self::Nat)
+    }
+
     /// Bytes that the mode adds to a packet for a backend of this family.
     #[must_use]
     pub const fn overhead(self, ipv6: bool) -> u16 {
         let outer = if ipv6 { 40 } else { 20 };
         match self {
-            Self::L2Dsr => 0,
+            Self::L2Dsr | Self::Nat => 0,
             Self::Ipip => outer,
             Self::Gue => outer + 8,
         }
@@ -97,7 +106,7 @@ pub struct Backend {
     pub tunnel_source: [u8; 16],
     /// Identifier of the service that the backend belongs to.
     pub service: u16,
-    /// Port in network byte order: the encapsulation's for gue.
+    /// Port in network byte order: the encapsulation's for gue; the backend's own for nat, where 0 keeps the packet's.
     pub port: [u8; 2],
     /// Largest IP packet on the way to the backend, in bytes.
     pub mtu: u16,

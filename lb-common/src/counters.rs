@@ -34,11 +34,15 @@ pub struct BackendStats {
     pub bytes: u64,
     /// Connection attempts: TCP segments with SYN and without ACK; 0 for UDP.
     pub connections: u64,
+    /// Answers of the backend that came back through the balancer (nat).
+    pub return_packets: u64,
+    /// Bytes of those frames, as received.
+    pub return_bytes: u64,
 }
 
 const _: () = assert!(size_of::<PacketCount>() == 16);
 const _: () = assert!(size_of::<ServiceStats>() == 24);
-const _: () = assert!(size_of::<BackendStats>() == 24);
+const _: () = assert!(size_of::<BackendStats>() == 40);
 
 /// Entries of VERDICTS: room for reasons to come without a change of the map.
 pub const VERDICT_COUNTERS: u32 = 64;
@@ -93,6 +97,10 @@ reasons! {
         Fragment = 14, "fragment";
         /// In a link-layer broadcast or multicast.
         GroupAddressed = 15, "group-addressed";
+        /// A backend's answer (nat), with the service's address as its source: the kernel's routing sends it on.
+        Returned = 16, "returned";
+        /// A backend's answer (nat) as it came: out of hops, too long or without a route, which the kernel tells the backend.
+        ReturnRefused = 17, "return-refused";
     }
 }
 
@@ -119,6 +127,8 @@ reasons! {
         RateLimited = 40, "rate-limited";
         /// From an address that no packet can come from.
         MartianSource = 41, "martian-source";
+        /// Out of hops (time to live, hop limit) on the way to a backend of nat.
+        TtlExceeded = 42, "ttl-exceeded";
     }
 }
 
@@ -139,6 +149,8 @@ pub enum Verdict {
     Transmit,
     /// Sent out of another interface (`XDP_REDIRECT`).
     Redirect,
+    /// A backend's answer (nat), sent out of the interface that it came in by (`XDP_TX`).
+    Return,
     /// Answered to the sender.
     Answer(AnswerReason),
     /// Left to the kernel.
@@ -150,7 +162,7 @@ pub enum Verdict {
 impl Verdict {
     /// Every verdict, in the order of the counters.
     pub fn all() -> impl Iterator<Item = Self> {
-        [Self::Transmit, Self::Redirect]
+        [Self::Transmit, Self::Redirect, Self::Return]
             .into_iter()
             .chain(AnswerReason::ALL.iter().copied().map(Self::Answer))
             .chain(PassReason::ALL.iter().copied().map(Self::Pass))
@@ -163,6 +175,7 @@ impl Verdict {
         match self {
             Self::Transmit => 0,
             Self::Redirect => 1,
+            Self::Return => 2,
             Self::Answer(reason) => reason as u32,
             Self::Pass(reason) => reason as u32,
             Self::Drop(reason) => reason as u32,
@@ -173,18 +186,19 @@ impl Verdict {
     #[must_use]
     pub const fn action(self) -> &'static str {
         match self {
-            Self::Transmit | Self::Answer(_) => "tx",
+            Self::Transmit | Self::Return | Self::Answer(_) => "tx",
             Self::Redirect => "redirect",
             Self::Pass(_) => "pass",
             Self::Drop(_) => "drop",
         }
     }
 
-    /// The reason's name; `forwarded` for packets that went to a backend.
+    /// The reason's name; `forwarded` for packets that went to a backend, `returned` for its answers.
     #[must_use]
     pub const fn reason(self) -> &'static str {
         match self {
             Self::Transmit | Self::Redirect => "forwarded",
+            Self::Return => PassReason::Returned.name(),
             Self::Answer(reason) => reason.name(),
             Self::Pass(reason) => reason.name(),
             Self::Drop(reason) => reason.name(),
@@ -197,6 +211,7 @@ impl Verdict {
         match self {
             Self::Transmit => "Sent to a backend by the interface it came in by.",
             Self::Redirect => "Sent to a backend by another interface.",
+            Self::Return => "A backend's answer, sent on by the interface it came in by.",
             Self::Answer(reason) => reason.meaning(),
             Self::Pass(reason) => reason.meaning(),
             Self::Drop(reason) => reason.meaning(),

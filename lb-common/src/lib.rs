@@ -16,6 +16,7 @@ pub mod hash;
 pub mod label;
 pub mod limits;
 pub mod meta;
+pub mod nat;
 pub mod service;
 pub mod slot;
 

@@ -14,6 +14,8 @@ pub mod features {
     pub const IPIP: u32 = 1 << 3;
     /// A service forwards by gue.
     pub const GUE: u32 = 1 << 4;
+    /// A service forwards by nat.
+    pub const NAT: u32 = 1 << 5;
     /// An interface's frames may lie in more than one buffer.
     pub const JUMBO: u32 = 1 << 6;
     /// A service hashes on addresses alone.
@@ -21,7 +23,7 @@ pub mod features {
     /// A service clamps the segment size.
     pub const MSS: u32 = 1 << 8;
     /// Every bit that this build knows.
-    pub const ALL: u32 = IPV6 | EVERY_PORT | UDP | IPIP | GUE | JUMBO | ADDRESSES_ONLY | MSS;
+    pub const ALL: u32 = IPV6 | EVERY_PORT | UDP | IPIP | GUE | NAT | JUMBO | ADDRESSES_ONLY | MSS;
 }
 
 /// The record at index 0 of META.

@@ -8,13 +8,14 @@ use lb_common::counters::{BackendStats, PacketCount, ServiceStats, VERDICT_COUNT
 use lb_common::fragment::{FRAGMENT_SECONDS, Fragment, FragmentKey};
 use lb_common::label::{BackendLabel, Name, ServiceLabel};
 use lb_common::meta::{Meta, features};
+use lb_common::nat::{ReturnEnd, ReturnKey};
 use lb_common::service::{Service, ServiceKey};
 use lb_common::slot::{NO_BACKEND, Phase, Slot};
 use lb_common::{ABI_VERSION, limits};
 use std::fmt::Write;
 
 /// Every version with its fingerprint. Released lines never change; a new layout is a new line.
-const RECORDED: &[(u32, u64)] = &[(1, 0x60a4_45af_509b_d9d8)];
+const RECORDED: &[(u32, u64)] = &[(1, 0x4167_6e17_711a_d3f4)];
 
 /// Adds name, size and alignment of a record, and offset and size of each of its fields. The pattern makes a
 /// field that is not listed a compile error.
@@ -45,7 +46,9 @@ fn layout() -> Result<String, std::fmt::Error> {
         Backend { next_hop, departure, ifindex, generation, address, tunnel_source, service, port, mtu, forwarding, source_bits }
         PacketCount { packets, bytes }
         ServiceStats { packets, bytes, dropped }
-        BackendStats { packets, bytes, connections }
+        BackendStats { packets, bytes, connections, return_packets, return_bytes }
+        ReturnKey { address, port, protocol, reserved }
+        ReturnEnd { address, service, port, backend }
         FragmentKey { source, destination, identification, protocol }
         Fragment { ports, seen }
         Budget { saved, at }
@@ -55,8 +58,8 @@ fn layout() -> Result<String, std::fmt::Error> {
     }
     writeln!(text, "Name {} {}", size_of::<Name>(), align_of::<Name>())?;
     constants! { text,
-        NO_BACKEND, link_flags::RESOLVED, Forwarding::L2Dsr as u8, Forwarding::Ipip as u8, Forwarding::Gue as u8,
-        features::IPV6, features::EVERY_PORT, features::UDP, features::IPIP, features::GUE, features::JUMBO, features::ADDRESSES_ONLY, features::MSS, VERDICT_COUNTERS,
+        NO_BACKEND, link_flags::RESOLVED, Forwarding::L2Dsr as u8, Forwarding::Ipip as u8, Forwarding::Gue as u8, Forwarding::Nat as u8,
+        features::IPV6, features::EVERY_PORT, features::UDP, features::IPIP, features::GUE, features::NAT, features::JUMBO, features::ADDRESSES_ONLY, features::MSS, VERDICT_COUNTERS,
         FRAGMENT_SECONDS, limits::NAME_BYTES, limits::MAX_SERVICES, limits::MAX_BACKENDS,
     }
     for bits in 0..4u32 {

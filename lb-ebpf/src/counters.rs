@@ -59,6 +59,12 @@ impl Outcome {
         Self { backend: backend as u32, opens: opens as u32, ifindex, ..Self::new(verdict, service) }
     }
 
+    /// A backend's answer.
+    #[inline(always)]
+    pub const fn returned(verdict: Verdict, backend: BackendIndex) -> Self {
+        Self { backend: backend as u32, ..Self::new(verdict, NO_SERVICE) }
+    }
+
     /// Counts the packet of `bytes` bytes; gives XDP's verdict.
     #[inline(always)]
     pub fn finish(&self, bytes: u64) -> u32 {
@@ -88,8 +94,9 @@ impl Outcome {
     const fn action(&self) -> u32 {
         const TRANSMIT: u32 = Verdict::Transmit.counter();
         const REDIRECT: u32 = Verdict::Redirect.counter();
+        const RETURN: u32 = Verdict::Return.counter();
         match self.counter {
-            TRANSMIT => xdp_action::XDP_TX,
+            TRANSMIT | RETURN => xdp_action::XDP_TX,
             REDIRECT => xdp_action::XDP_REDIRECT,
             counter if counter >= DropReason::FIRST => xdp_action::XDP_DROP,
             counter if counter >= AnswerReason::FIRST => xdp_action::XDP_TX,

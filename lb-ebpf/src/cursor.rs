@@ -92,6 +92,17 @@ impl<'p> Cursor<'p> {
         Some(unsafe { &*(self.at as *const T) })
     }
 
+    /// A writer at the cursor.
+    ///
+    /// # Safety
+    /// Nothing else that refers to the frame is used for `'p`, but for other writers of other bytes.
+    #[inline(always)]
+    #[must_use]
+    pub const unsafe fn rewrite(&self) -> Writer<'p> {
+        // SAFETY: the bounds are those that the cursor was made of.
+        unsafe { Writer::new(self.at, self.end) }
+    }
+
     /// Moves the cursor on by `bytes`, past the frame's end if need be: the next take then finds nothing. `None`: farther
     /// than any header is looked at.
     ///
@@ -153,6 +164,17 @@ impl<'p> Writer<'p> {
         Self { at: start, end, frame: PhantomData }
     }
 
+    /// A writer over bytes in ordinary memory.
+    ///
+    /// # Panics
+    /// When the bytes start at an odd address.
+    #[cfg(not(target_arch = "bpf"))]
+    #[must_use]
+    pub fn over(bytes: &'p mut [u8]) -> Self {
+        // SAFETY: the slice is borrowed for 'p, and the cursor goes.
+        unsafe { Cursor::over(bytes).rewrite() }
+    }
+
     /// The next bytes as a header to be written; `None` when the frame ends before.
     #[inline(always)]
     pub fn take<T: Header>(&mut self) -> Option<&'p mut T> {
@@ -203,6 +225,27 @@ pub fn store_words<const BYTES: usize, const WORDS: usize>(header: &mut [u8; BYT
     #[cfg(not(target_arch = "bpf"))]
     for (bytes, word) in header.chunks_exact_mut(4).zip(words) {
         bytes.copy_from_slice(&word.to_be_bytes());
+    }
+}
+
+/// Two bytes of a header in the machine's order as one load; see [`load_u32`].
+#[inline(always)]
+#[must_use]
+pub const fn load_u16(bytes: &[u8; 2]) -> u16 {
+    load_be16(bytes).to_be()
+}
+
+/// Writes two bytes of a header in the machine's order, one store; see [`load_u32`].
+#[inline(always)]
+pub const fn store_u16(bytes: &mut [u8; 2], value: u16) {
+    #[cfg(target_arch = "bpf")]
+    // SAFETY: the two bytes are inside the packet, as the reference proves.
+    unsafe {
+        core::ptr::from_mut(bytes).cast::<u16>().write(value);
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    {
+        *bytes = value.to_ne_bytes();
     }
 }
 

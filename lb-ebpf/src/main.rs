@@ -14,10 +14,17 @@ mod flow;
 mod fragments;
 mod icmp;
 mod maps;
+mod nat;
+mod route;
 mod send;
 mod service;
 
-use aya_ebpf::{bindings::xdp_action, helpers::bpf_redirect, macros::xdp, programs::XdpContext};
+use aya_ebpf::{
+    bindings::{xdp_action, xdp_md},
+    helpers::bpf_redirect,
+    macros::xdp,
+    programs::XdpContext,
+};
 use aya_log_ebpf::debug;
 use counters::Outcome;
 use flow::{Flow, Kind};
@@ -34,17 +41,49 @@ use lb_ebpf::parse::{
 };
 use send::Failure;
 
-/// The balancer.
+/// The balancer. Without NAT a packet's whole way is this one function: each return from another costs as much as a map
+/// look-up where the kernel guards returns against speculation.
 #[xdp(frags)]
+#[inline(always)]
 #[expect(clippy::needless_pass_by_value, reason = "the macro calls it so")]
 pub fn balancer(ctx: XdpContext) -> u32 {
-    let first = ctx.data_end() - ctx.data();
-    let bytes = if maps::enabled(features::JUMBO) { send::length(&ctx) } else { first };
-    let outcome = balance(&ctx, bytes - first).unwrap_or_else(Outcome::pass);
+    if !maps::enabled(features::NAT) {
+        return client_packet(&ctx);
+    }
+    match called_client_packet(ctx.ctx) {
+        NOT_OURS => nat::answer(ctx.ctx),
+        action => action,
+    }
+}
+
+/// No action of XDP: the packet is for no service, and not counted yet, because it may be an answer.
+const NOT_OURS: u32 = u32::MAX;
+
+/// The same as a function of its own, beside which that of answers has a stack of its own: the verifier adds up the stacks
+/// of callers, and either's is most of what there is.
+#[inline(never)]
+fn called_client_packet(ctx: *mut xdp_md) -> u32 {
+    client_packet(&XdpContext::new(ctx))
+}
+
+/// What clients send, most of all packets.
+#[inline(always)]
+fn client_packet(ctx: &XdpContext) -> u32 {
+    let (bytes, beyond) = send::lengths(ctx);
+    let outcome = match balance(ctx, beyond) {
+        Ok(outcome) => outcome,
+        Err(PassReason::NoService) if maps::enabled(features::NAT) => return NOT_OURS,
+        Err(reason) => Outcome::pass(reason),
+    };
     let action = outcome.finish(bytes as u64);
-    // One line a packet for debugging. The level is a constant to the verifier: switched off, this is no code.
-    debug!(&ctx, "verdict {} service {} backend {}", outcome.counter, outcome.service, outcome.backend);
+    log(ctx, &outcome);
     if action == xdp_action::XDP_REDIRECT { redirect(outcome.ifindex) } else { action }
+}
+
+/// One line a packet for debugging. The level is a constant to the verifier: switched off, this is no code.
+#[inline(always)]
+fn log(ctx: &XdpContext, outcome: &Outcome) {
+    debug!(ctx, "verdict {} service {} backend {}", outcome.counter, outcome.service, outcome.backend);
 }
 
 /// `beyond`: bytes of the frame that lie in further buffers, out of sight.
@@ -85,7 +124,8 @@ fn forward(ctx: &XdpContext, link: &Link, flow: &Flow) -> Outcome {
         Ok(chosen) => chosen,
         Err(reason) => return Outcome::drop(reason, service),
     };
-    match send::send(ctx, link, &flow.inner, backend, flow.hash) {
+    let rewritten = nat::to_backend(ctx, backend);
+    match rewritten.and_then(|()| send::send(ctx, link, &flow.inner, backend, flow.hash)) {
         Ok(ifindex) => Outcome::forward(service, index, flow.opens, ifindex),
         Err(Failure::TooBig(mtu)) if flow.answerable => icmp::too_big(ctx, link, mtu, service),
         Err(Failure::TooBig(_)) => Outcome::drop(DropReason::TooBig, service),

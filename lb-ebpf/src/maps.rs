@@ -16,6 +16,7 @@ use lb_common::{
     hash::{KeyWords, WORDS_V6},
     label::{BackendLabel, ServiceLabel},
     meta::Meta,
+    nat::{ReturnEnd, ReturnKey},
     service::{Service, ServiceKey},
     slot::Slot,
 };
@@ -29,6 +30,8 @@ static SERVICES: HashMap<ServiceKey, Service, 1024> = HashMap::new();
 static SLOTS: Array<Slot, 65_536, MMAPABLE> = Array::new();
 #[btf_map]
 static BACKENDS: Array<Backend, 1024, MMAPABLE> = Array::new();
+#[btf_map]
+static NAT_RETURN: HashMap<ReturnKey, ReturnEnd, 1024> = HashMap::new();
 #[btf_map]
 static SERVICE_STATS: PerCpuArray<ServiceStats, 1024> = PerCpuArray::new();
 #[btf_map]
@@ -118,6 +121,13 @@ pub fn service(key: &ServiceKey) -> Option<&'static Service> {
     // SAFETY: the daemon replaces a service's record by a new one and never writes into it; the record a
     // packet holds stays readable until the program ends (RCU).
     unsafe { SERVICES.get(key) }
+}
+
+/// What a backend's answer becomes, for the source of exactly this key.
+#[inline(always)]
+pub fn nat_return(key: &ReturnKey) -> Option<&'static ReturnEnd> {
+    // SAFETY: as in `service`.
+    unsafe { NAT_RETURN.get(key) }
 }
 
 /// The slot at `index`, in one 64-bit load.

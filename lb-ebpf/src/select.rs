@@ -2,6 +2,7 @@
 
 use lb_common::{
     hash::flow_hash,
+    nat::ReturnKey,
     service::{Service, ServiceKey},
 };
 
@@ -14,6 +15,8 @@ pub trait Ends: Copy {
     fn service_key(&self, port: [u8; 2], protocol: u8) -> ServiceKey;
     /// The source as an address of the maps.
     fn source(&self) -> [u8; 16];
+    /// The source as that of a backend's answer.
+    fn return_key(&self, port: [u8; 2], protocol: u8) -> ReturnKey;
     /// The flow's keyed hash; `ports` as made by [`lb_common::hash::ports_word`], `key` gives the key's words
     /// one by one, so that IPv4 loads no more of them than it uses.
     fn flow_hash(&self, ports: u32, protocol: u8, key: impl Fn(usize) -> u32) -> u64;
@@ -67,6 +70,12 @@ impl Ends for Ends4 {
     }
 
     #[inline(always)]
+    fn return_key(&self, port: [u8; 2], protocol: u8) -> ReturnKey {
+        let last = u32::from_ne_bytes([port[0], port[1], protocol, 0]);
+        bytemuck::cast([0, 0, MAPPED_PREFIX, self.source, last])
+    }
+
+    #[inline(always)]
     fn flow_hash(&self, ports: u32, protocol: u8, key: impl Fn(usize) -> u32) -> u64 {
         let words = [u32::from_le(self.source), u32::from_le(self.destination), ports, u32::from(protocol)];
         flow_hash(words, [key(0), key(1), key(2), key(3)])
@@ -93,6 +102,11 @@ impl Ends for Ends6 {
     #[inline(always)]
     fn source(&self) -> [u8; 16] {
         bytemuck::cast(self.source)
+    }
+
+    #[inline(always)]
+    fn return_key(&self, port: [u8; 2], protocol: u8) -> ReturnKey {
+        ReturnKey { address: self.source(), port, protocol, reserved: 0 }
     }
 
     #[inline(always)]

@@ -126,6 +126,14 @@ pub fn length(ctx: &XdpContext) -> usize {
     unsafe { bpf_xdp_get_buff_len(ctx.as_ptr().cast()) as usize }
 }
 
+/// Bytes of the frame, and how many of them lie in further buffers, out of sight.
+#[inline(always)]
+pub fn lengths(ctx: &XdpContext) -> (usize, usize) {
+    let first = ctx.data_end() - ctx.data();
+    let bytes = if maps::enabled(features::JUMBO) { length(ctx) } else { first };
+    (bytes, bytes - first)
+}
+
 /// A cursor at the frame's start.
 #[inline(always)]
 pub fn frame(ctx: &XdpContext) -> Cursor<'_> {

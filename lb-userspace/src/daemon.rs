@@ -9,7 +9,7 @@ use crate::{
     },
     hash_key,
     neighbour::{Interface, NextHop, REFRESH_INTERVAL, ResolveError, Resolver, Watch},
-    plan,
+    plan, routing,
     state::{Event, State, features_for_mtu, sizes_of},
     state_dir::StateDir,
 };
@@ -135,7 +135,7 @@ async fn resolve_first(resolver: &Resolver, state: &mut State) -> anyhow::Result
         let next_hop = answer.map_err(|error| blame(state, address, &error))?;
         if let Some(gateway) = next_hop.gateway.filter(|_| state.must_be_on_link(address)) {
             anyhow::bail!(
-                "backend {} is behind the gateway {gateway}, but forwarding \"l2-dsr\" reaches only backends on the balancer's own link; move it there, or use \"ipip\" or \"gue\"",
+                "backend {} is behind the gateway {gateway}, but forwarding \"l2-dsr\" reaches only backends on the balancer's own link; move it there, or use \"ipip\", \"gue\" or \"nat\"",
                 state.name_of(address)
             );
         }
@@ -211,6 +211,9 @@ impl Balancer {
                 }
                 Attached::Generic => info!("attached to {name} in generic mode"),
             }
+        }
+        for lack in routing::missing(&config.services, &config.daemon.interfaces) {
+            warn!("{lack}");
         }
         Ok(())
     }

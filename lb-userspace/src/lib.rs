@@ -8,6 +8,7 @@ pub mod dataplane;
 pub mod hash_key;
 pub mod neighbour;
 pub mod plan;
+pub mod routing;
 pub mod state;
 pub mod state_dir;
 pub mod table;

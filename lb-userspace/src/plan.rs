@@ -1,9 +1,10 @@
 //! From what the maps hold and what they should hold to an ordered list of operations: a pure function.
 //!
 //! The order makes every step harmless when the next one never follows: first what no packet can see (new
-//! backends, names), then slots, then the services that point at them; what is no longer used goes last.
+//! backends, names), then slots, then the services that point at them; what is no longer used goes last, and of that the way back of nat's answers.
 
 mod allocate;
+mod returns;
 #[cfg(test)]
 mod tests;
 
@@ -36,6 +37,7 @@ pub fn plan(
     now: u32,
 ) -> Result<Vec<Operation>, PlanError> {
     let mut planner = Planner::new(installed, now);
+    planner.forget_leftovers(desired);
     for service in desired {
         planner.service(service)?;
     }
@@ -111,6 +113,9 @@ impl<'i> Planner<'i> {
         let record = self.slots(existing, desired, id, &members)?;
         if existing.is_none_or(|have| have.key != desired.key || have.record != record) {
             self.push(Phase::Services, Operation::PutService { key: desired.key, record });
+        }
+        for (backend, member) in desired.backends.iter().zip(&members) {
+            self.answers(id, desired, backend, member.index);
         }
         Ok(())
     }
@@ -216,6 +221,7 @@ impl<'i> Planner<'i> {
                 self.push(Phase::Removals, Operation::FreeBackend { index: have.index });
             }
         }
+        self.forget_answers(desired);
         for have in installed.services.iter().filter(|have| !names.contains(have.name.as_str())) {
             self.push(Phase::Removals, Operation::FreeService { id: have.record.id });
         }

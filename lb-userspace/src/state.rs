@@ -32,7 +32,7 @@ pub struct DesiredBackend {
     pub address: IpAddr,
     /// Its configured weight.
     pub weight: u32,
-    /// The encapsulation's port for gue, else 0.
+    /// The encapsulation's port for gue; for nat the backend's own, where 0 is every port; else 0.
     pub port: u16,
     /// Where the outer packets of a tunnel come from.
     pub tunnel_source: Option<Prefix>,
@@ -114,7 +114,7 @@ impl State {
     pub fn must_be_on_link(&self, address: IpAddr) -> bool {
         let mut there =
             self.services.iter().filter(|service| service.backends.iter().any(|b| b.address == address));
-        there.any(|service| !service.forwarding.is_tunnel())
+        there.any(|service| !service.forwarding.crosses_routers())
     }
 
     /// Every address that a way is needed to, once each.
@@ -131,7 +131,7 @@ impl State {
     #[must_use]
     pub fn unresolved(&self) -> Vec<String> {
         let all = self.services.iter().flat_map(|service| service.backends.iter().map(move |b| (service, b)));
-        all.filter(|(service, backend)| self.desired_backend(service.forwarding, backend).way.is_none())
+        all.filter(|(service, backend)| self.desired_backend(service, backend).way.is_none())
             .map(|(service, backend)| format!("{}/{} ({})", service.name, backend.name, backend.address))
             .collect()
     }
@@ -162,11 +162,8 @@ impl State {
     }
 
     fn desired_service(&self, service: &Service) -> DesiredService {
-        let mut backends: Vec<_> = service
-            .backends
-            .iter()
-            .map(|backend| self.desired_backend(service.forwarding, backend))
-            .collect();
+        let mut backends: Vec<_> =
+            service.backends.iter().map(|backend| self.desired_backend(service, backend)).collect();
         backends.sort_by(|a, b| a.name.cmp(&b.name));
         DesiredService {
             name: service.name.clone(),
@@ -179,7 +176,8 @@ impl State {
         }
     }
 
-    fn desired_backend(&self, forwarding: Forwarding, backend: &Backend) -> DesiredBackend {
+    fn desired_backend(&self, service: &Service, backend: &Backend) -> DesiredBackend {
+        let forwarding = service.forwarding;
         let Known { way, local } = self.known.get(&backend.address).copied().unwrap_or_default();
         let configured =
             if backend.address.is_ipv4() { self.tunnel_source.v4 } else { self.tunnel_source.v6 };
@@ -189,7 +187,11 @@ impl State {
             name: backend.name.clone(),
             address: backend.address,
             weight: backend.weight,
-            port: if forwarding == Forwarding::Gue { self.gue_port } else { 0 },
+            port: match forwarding {
+                Forwarding::L2Dsr | Forwarding::Ipip => 0,
+                Forwarding::Gue => self.gue_port,
+                Forwarding::Nat => service.port_of(backend),
+            },
             tunnel_source,
             // A tunnel packet from no address would be dropped on its way: until there is one, the backend gets no slot.
             way: way.filter(|_| !forwarding.is_tunnel() || tunnel_source.is_some()),
@@ -204,14 +206,15 @@ pub fn features_of(services: &[Service]) -> u32 {
         let ipv6 = if service.address.is_ipv6() { features::IPV6 } else { 0 };
         let every_port = if service.port == 0 { features::EVERY_PORT } else { 0 };
         let udp = if service.protocol.number() == UDP { features::UDP } else { 0 };
-        let tunnel = match service.forwarding {
+        let mode = match service.forwarding {
             Forwarding::L2Dsr => 0,
             Forwarding::Ipip => features::IPIP,
             Forwarding::Gue => features::GUE,
+            Forwarding::Nat => features::NAT,
         };
         let addresses = if service.hash_on == HashOn::Addresses { features::ADDRESSES_ONLY } else { 0 };
         let mss = if service.mss.is_some() { features::MSS } else { 0 };
-        bits | ipv6 | every_port | udp | tunnel | addresses | mss
+        bits | ipv6 | every_port | udp | mode | addresses | mss
     })
 }
 

@@ -4,16 +4,12 @@ use crate::dataplane::{
     Dataplane as _, Error, Installed, InstalledBackend, InstalledService, kernel::Kernel, loader,
 };
 use lb_common::{
-    backend::Forwarding,
+    backend::{Backend, Forwarding},
     counters::{BackendStats, ServiceStats},
     service::{TCP, address_from_bytes},
 };
 use serde::Serialize;
-use std::{
-    collections::HashMap,
-    net::{IpAddr, SocketAddr},
-    path::Path,
-};
+use std::{collections::HashMap, net::SocketAddr, path::Path};
 
 /// A service and its counters.
 #[derive(Clone, Debug, Serialize)]
@@ -43,8 +39,8 @@ pub struct BackendRow {
     pub service: String,
     /// Name of the backend.
     pub backend: String,
-    /// Its address.
-    pub address: IpAddr,
+    /// Its address; with the port that it listens on where that is not a packet's own.
+    pub address: String,
     /// `up`; `unresolved`: its MAC address is not known yet; `disabled`: weight 0.
     pub state: &'static str,
     /// The configured weight.
@@ -67,6 +63,10 @@ pub struct BackendRow {
     pub bytes: u64,
     /// TCP connection attempts forwarded to it.
     pub connections: u64,
+    /// Its answers that came back through the balancer (nat).
+    pub return_packets: u64,
+    /// Bytes of those frames.
+    pub return_bytes: u64,
 }
 
 /// A verdict and its counters.
@@ -198,7 +198,7 @@ fn backend_row(
     BackendRow {
         service: service.name.clone(),
         backend: backend.name.clone(),
-        address: address_from_bytes(record.address),
+        address: address_of(record),
         state,
         weight: backend.weight,
         effective_weight: if resolved { backend.weight } else { 0 },
@@ -210,6 +210,18 @@ fn backend_row(
         packets: counted.packets,
         bytes: counted.bytes,
         connections: counted.connections,
+        return_packets: counted.return_packets,
+        return_bytes: counted.return_bytes,
+    }
+}
+
+fn address_of(record: &Backend) -> String {
+    let address = address_from_bytes(record.address);
+    match u16::from_be_bytes(record.port) {
+        port if port != 0 && record.forwarding == Forwarding::Nat as u8 => {
+            SocketAddr::new(address, port).to_string()
+        }
+        _ => address.to_string(),
     }
 }
 

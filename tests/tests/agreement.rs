@@ -29,7 +29,7 @@ use agreement::{
     site::{self, SITES, Site},
 };
 use lb_common::{
-    counters::{DropReason, Verdict},
+    counters::{DropReason, PassReason, Verdict},
     service::ServiceKey,
 };
 use lb_tests::{
@@ -184,8 +184,7 @@ fn program_and_model_agree_on_random_packets() {
     for verdict in Verdict::all() {
         let packets = reached[&verdict.counter()];
         println!("{packets:8} {} {}", verdict.action(), verdict.reason());
-        // The fixtures' balancer answers without a limit.
-        let can_occur = verdict != Verdict::Drop(DropReason::RateLimited);
+        let can_occur = !NOT_COMPARED.contains(&verdict);
         assert_eq!(
             packets > 0,
             can_occur,
@@ -195,6 +194,15 @@ fn program_and_model_agree_on_random_packets() {
         );
     }
 }
+
+/// The fixtures' balancer answers without a limit; nat is not modelled yet, its fixtures are its specification.
+const NOT_COMPARED: [Verdict; 5] = [
+    Verdict::Drop(DropReason::RateLimited),
+    Verdict::Drop(DropReason::TtlExceeded),
+    Verdict::Return,
+    Verdict::Pass(PassReason::Returned),
+    Verdict::Pass(PassReason::ReturnRefused),
+];
 
 /// So that every forwarding mode, family and way was compared.
 fn every_backend_was_reached(site: &Site, sum: &Tally) {

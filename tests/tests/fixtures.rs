@@ -14,6 +14,7 @@ mod fixtures {
     pub mod ipv4;
     pub mod ipv6;
     pub mod martians;
+    pub mod nat;
     pub mod not_ours;
     pub mod services;
     pub mod site;
@@ -27,7 +28,7 @@ mod fixtures {
 use std::collections::HashSet;
 
 use fixtures::{
-    drops, fragments, icmp, ipv4, ipv6, martians, not_ours, services, site, specialised, truncated,
+    drops, fragments, icmp, ipv4, ipv6, martians, nat, not_ours, services, site, specialised, truncated,
     tunnel_answers, tunnels, vlan,
 };
 use lb_common::{
@@ -117,6 +118,7 @@ fn every_verdict_has_a_row_and_every_row_a_name_of_its_own() {
         truncated::rows(),
         drops::rows(),
         specialised::rows(),
+        nat::rows(),
         tunnels::rows(),
         tunnel_answers::rows(),
         tunnel_answers::narrow(),

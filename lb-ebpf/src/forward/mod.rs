@@ -7,6 +7,7 @@ pub mod ipip;
 pub mod l2_dsr;
 pub mod link;
 pub mod mss;
+pub mod nat;
 pub mod outer;
 pub mod too_big;
 

@@ -43,13 +43,14 @@ impl Ports {
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct TcpHeader {
-    ports: [u8; 4],
+    pub(crate) source: [u8; 2],
+    pub(crate) destination: [u8; 2],
     sequence: [u8; 4],
     acknowledgment: [u8; 4],
     offset: u8,
     flags: u8,
     window: [u8; 2],
-    checksum: [u8; 2],
+    pub(crate) checksum: [u8; 2],
     urgent: [u8; 2],
 }
 

@@ -16,7 +16,7 @@ pub fn list(pin_dir: &Path, service: Option<&str>, json: bool) -> anyhow::Result
         vec![
             row.service.clone(),
             row.backend.clone(),
-            row.address.to_string(),
+            row.address.clone(),
             row.state.to_owned(),
             row.interface.clone(),
             row.mac.clone(),

@@ -81,7 +81,7 @@ fn tables(file: &Path, answer: &Answer) -> anyhow::Result<()> {
         vec![
             row.service.clone(),
             row.backend.clone(),
-            row.address.to_string(),
+            row.address.clone(),
             row.weight.to_string(),
             row.slots.to_string(),
             share,

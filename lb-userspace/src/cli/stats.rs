@@ -21,11 +21,28 @@ fn tables(report: &Report, verdicts: bool) -> anyhow::Result<()> {
     });
     output::table(&header, 3..6, rows)?;
     output::line("")?;
-    let header =
-        ["SERVICE", "BACKEND", "ADDRESS", "STATE", "WEIGHT", "SLOTS", "PACKETS", "BYTES", "CONNECTIONS"];
+    let header = [
+        "SERVICE",
+        "BACKEND",
+        "ADDRESS",
+        "STATE",
+        "WEIGHT",
+        "SLOTS",
+        "PACKETS",
+        "BYTES",
+        "CONNECTIONS",
+        "RETURNED",
+    ];
     let rows = report.backends.iter().map(|row| {
-        let numbers = [row.weight.into(), row.slots.into(), row.packets, row.bytes, row.connections];
-        [row.service.clone(), row.backend.clone(), row.address.to_string(), row.state.to_owned()]
+        let numbers = [
+            row.weight.into(),
+            row.slots.into(),
+            row.packets,
+            row.bytes,
+            row.connections,
+            row.return_packets,
+        ];
+        [row.service.clone(), row.backend.clone(), row.address.clone(), row.state.to_owned()]
             .into_iter()
             .chain(numbers.map(|number: u64| number.to_string()))
             .collect()

@@ -103,8 +103,10 @@ pub struct Service {
 pub struct Backend {
     /// Of the same form as a service's name.
     pub name: String,
-    /// Unicast, and of the service's family.
+    /// Unicast; of the service's family, but for tunnels.
     pub address: IpAddr,
+    /// Port of its own, for nat alone; 0: the service's.
+    pub port: u16,
     /// 0 (no new connections) to [`lb_common::limits::MAX_WEIGHT`].
     pub weight: u32,
 }
@@ -193,9 +195,12 @@ impl Choice for Protocol {
 
 impl Choice for Forwarding {
     const KEY: &'static str = "forwarding";
-    const CHOICES: &'static [(&'static str, Self)] =
-        &[(Self::L2Dsr.name(), Self::L2Dsr), (Self::Ipip.name(), Self::Ipip), (Self::Gue.name(), Self::Gue)];
-    const LATER: &'static [&'static str] = &["nat"];
+    const CHOICES: &'static [(&'static str, Self)] = &[
+        (Self::L2Dsr.name(), Self::L2Dsr),
+        (Self::Ipip.name(), Self::Ipip),
+        (Self::Gue.name(), Self::Gue),
+        (Self::Nat.name(), Self::Nat),
+    ];
 }
 
 impl Choice for Algorithm {
@@ -236,6 +241,12 @@ impl Service {
     #[must_use]
     pub fn key(&self) -> ServiceKey {
         ServiceKey::new(self.address, self.port, self.protocol.number())
+    }
+
+    /// The port that a backend of nat listens on; 0: that which a packet came to.
+    #[must_use]
+    pub const fn port_of(&self, backend: &Backend) -> u16 {
+        if backend.port == 0 { self.port } else { backend.port }
     }
 }
 

@@ -104,20 +104,20 @@ pub fn service_address(text: &str) -> Checked<(IpAddr, u16)> {
     }
 }
 
-/// A backend's address.
-pub fn backend_address(text: &str) -> Checked<IpAddr> {
+/// A backend's address, and a port of its own or 0.
+pub fn backend_address(text: &str) -> Checked<(IpAddr, u16)> {
     if let Ok(with_port) = text.parse::<SocketAddr>() {
-        return refuse(format!(
-            "address {text:?} has a port, which needs forwarding \"nat\" and is not in this version; write \"{}\"",
-            with_port.ip()
-        ));
+        if with_port.port() == 0 {
+            return refuse(format!("address {text:?} has port 0; write \"{}\"", with_port.ip()));
+        }
+        return Ok((unicast(with_port.ip())?, with_port.port()));
     }
     let Ok(address) = text.parse() else {
         return refuse(format!(
             "address {text:?} is not an IP address; write it like \"198.18.0.11\" or \"2001:db8::11\""
         ));
     };
-    unicast(address)
+    Ok((unicast(address)?, 0))
 }
 
 /// Most answers a second and CPU.
@@ -145,30 +145,31 @@ fn unicast(address: IpAddr) -> Checked<IpAddr> {
     refuse(format!("address {address} is {kind}; use a unicast address"))
 }
 
-/// That a backend's address can be reached by `l2-dsr` from a service's.
-fn reachable_by_l2_dsr(service: IpAddr, backend: IpAddr) -> Checked<()> {
-    if service == backend {
-        return refuse(format!("address {backend} is the service's own; write the real server's"));
-    }
-    let family = |address: IpAddr| if address.is_ipv4() { "IPv4" } else { "IPv6" };
-    if service.is_ipv4() != backend.is_ipv4() {
+/// Whether a service in this forwarding mode can have this backend.
+pub fn reachable(forwarding: Forwarding, service: SocketAddr, backend: (IpAddr, u16)) -> Checked<()> {
+    let (address, port) = backend;
+    if port != 0 && forwarding != Forwarding::Nat {
+        let with_port = SocketAddr::new(address, port);
         return refuse(format!(
-            "address {backend} is {}, which l2-dsr cannot reach from a service of {}; use an {} address",
-            family(backend),
-            family(service),
-            family(service)
+            "address \"{with_port}\" has a port, which needs forwarding \"nat\"; write \"{address}\""
         ));
     }
-    Ok(())
-}
-
-/// Whether a service in this forwarding mode can have this backend.
-pub fn reachable(forwarding: Forwarding, service: IpAddr, backend: IpAddr) -> Checked<()> {
-    if forwarding == Forwarding::L2Dsr {
-        return reachable_by_l2_dsr(service, backend);
+    if port != 0 && service.port() == 0 {
+        return refuse(format!(
+            "address \"{}\" has a port, but the service has every port and could not tell to which an answer belongs; write \"{address}\"",
+            SocketAddr::new(address, port)
+        ));
     }
-    if service == backend {
-        return refuse(format!("address {backend} is the service's own; write the real server's"));
+    if service.ip() == address {
+        return refuse(format!("address {address} is the service's own; write the real server's"));
+    }
+    if !forwarding.is_tunnel() && service.is_ipv4() != address.is_ipv4() {
+        let family = |ipv4| if ipv4 { "IPv4" } else { "IPv6" };
+        let (of, other) = (family(service.is_ipv4()), family(address.is_ipv4()));
+        let mode = forwarding.name();
+        return refuse(format!(
+            "address {address} is {other}, which {mode} cannot reach from a service of {of}; use an {of} address"
+        ));
     }
     Ok(())
 }

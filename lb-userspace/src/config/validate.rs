@@ -1,5 +1,7 @@
 //! From the configuration as written to the model. Every problem is kept, so that one run tells them all.
 
+mod nat;
+
 use super::error::{Problem, Source};
 use super::model::{
     Algorithm, Backend, Choice, Config, Daemon, HashOn, LogLevel, Protocol, Service, TunnelSource, XdpMode,
@@ -11,7 +13,7 @@ use lb_common::limits::{DEFAULT_SLOTS, MAX_BACKENDS, MAX_SERVICES};
 use lb_common::service::ServiceKey;
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use toml::Spanned;
 
 /// Where durable state is kept unless told otherwise.
@@ -154,6 +156,7 @@ impl Check<'_> {
         self.totals(raw)?;
         let services: Vec<Service> = services.into_iter().collect::<Option<_>>()?;
         self.total_slots(raw, &services)?;
+        self.answers(raw, &services)?;
         Some(services)
     }
 
@@ -181,7 +184,7 @@ impl Check<'_> {
         };
         let health = raw.health.as_ref().is_none_or(|health| self.health(health).is_some());
         let weights = raw.weights.as_ref().is_none_or(|weights| self.weights(weights).is_some());
-        let backends = self.backends(&raw.backends, address.map(|(ip, _)| ip).zip(forwarding));
+        let backends = self.backends(&raw.backends, address.map(SocketAddr::from).zip(forwarding));
         let slots = self.slots(table, raw);
         let (address, port) = address?;
         let service = Service {
@@ -273,7 +276,7 @@ impl Check<'_> {
     fn backends(
         &mut self,
         raw: &[Spanned<RawBackend>],
-        service: Option<(IpAddr, Forwarding)>,
+        service: Option<(SocketAddr, Forwarding)>,
     ) -> Option<Vec<Backend>> {
         let (mut names, mut addresses) = (Seen::new(), Seen::new());
         let checked: Vec<Option<Backend>> =
@@ -284,9 +287,9 @@ impl Check<'_> {
     fn backend(
         &mut self,
         spanned: &Spanned<RawBackend>,
-        service: Option<(IpAddr, Forwarding)>,
+        service: Option<(SocketAddr, Forwarding)>,
         names: &mut Seen<String>,
-        addresses: &mut Seen<IpAddr>,
+        addresses: &mut Seen<(IpAddr, u16)>,
     ) -> Option<Backend> {
         let (table, raw) = (spanned.span().start, spanned.get_ref());
         let name = self.name(table, raw.name.as_ref(), names, "backend");
@@ -297,20 +300,21 @@ impl Check<'_> {
             Some(number) => self.at(number.span().start, rules::weight(*number.get_ref())),
             None => Some(DEFAULT_WEIGHT),
         };
-        Some(Backend { name: name?, address: address?, weight: weight? })
+        let (address, port) = address?;
+        Some(Backend { name: name?, address, port, weight: weight? })
     }
 
     fn backend_address(
         &mut self,
         text: &Text,
-        service: Option<(IpAddr, Forwarding)>,
-        seen: &mut Seen<IpAddr>,
-    ) -> Option<IpAddr> {
+        service: Option<(SocketAddr, Forwarding)>,
+        seen: &mut Seen<(IpAddr, u16)>,
+    ) -> Option<(IpAddr, u16)> {
         let address = self.text(text, rules::backend_address)?;
         if let Some((service, forwarding)) = service {
             self.text(text, |_| rules::reachable(forwarding, service, address))?;
         }
-        let what = format!("backend address {address}");
+        let what = format!("backend address {}", text.get_ref());
         self.unique(
             seen,
             address,

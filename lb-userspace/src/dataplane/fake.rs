@@ -2,6 +2,7 @@
 
 use super::{Dataplane, Error, Installed, InstalledService, Operation, Sizes};
 use lb_common::{
+    nat::{ReturnEnd, ReturnKey},
     service::{Service, ServiceKey},
     slot::{BackendIndex, Slot},
 };
@@ -17,6 +18,7 @@ pub struct Fake {
     backends: BTreeMap<BackendIndex, super::InstalledBackend>,
     generations: Vec<u32>,
     vips: BTreeMap<IpAddr, u32>,
+    returns: BTreeMap<ReturnKey, ReturnEnd>,
     /// Operations that succeed before every further one fails; `None`: all succeed.
     pub fail_after: Option<usize>,
 }
@@ -33,6 +35,7 @@ impl Fake {
             backends: BTreeMap::new(),
             generations: vec![0; sizes.backends as usize],
             vips: BTreeMap::new(),
+            returns: BTreeMap::new(),
             fail_after: None,
         }
     }
@@ -84,6 +87,12 @@ impl Fake {
             Operation::FreeBackend { index } => {
                 self.backends.remove(index).ok_or_else(|| refused("BACKENDS", "no such backend"))?;
             }
+            Operation::PutReturn { key, end } => {
+                self.returns.insert(*key, *end);
+            }
+            Operation::RemoveReturn { key } => {
+                self.returns.remove(key).ok_or_else(|| refused("NAT_RETURN", "no such entry"))?;
+            }
         }
         Ok(())
     }
@@ -108,6 +117,7 @@ impl Dataplane for Fake {
             backends: self.backends.values().cloned().collect(),
             generations: self.generations.clone(),
             vips: self.vips.iter().map(|(&address, &services)| (address, services)).collect(),
+            returns: self.returns.clone(),
         })
     }
 

@@ -15,20 +15,22 @@ use lb_common::{
     counters::{BackendStats, PacketCount, ServiceStats, Verdict},
     label::{BackendLabel, Name, ServiceLabel},
     meta::Meta,
+    nat::{ReturnEnd, ReturnKey},
     service::{Service, ServiceKey, address_bytes, address_from_bytes},
     slot::{BackendIndex, Slot},
 };
-use std::{io, mem::offset_of, path::Path};
+use std::{collections::BTreeMap, io, mem::offset_of, path::Path};
 
 /// Name of the map that tells who wrote the others.
 pub const META: &str = "META";
 
 /// Every map that is pinned, by its name.
-pub const PINNED: [&str; 12] = [
+pub const PINNED: [&str; 13] = [
     META,
     "SERVICES",
     "SLOTS",
     "BACKENDS",
+    "NAT_RETURN",
     "SERVICE_STATS",
     "BACKEND_STATS",
     "VERDICTS",
@@ -54,6 +56,7 @@ pub struct Kernel {
     vips: HashMap<MapData, [u8; 16], u32>,
     slots: MappedArray<Slot>,
     backends: MappedArray<Backend>,
+    returns: HashMap<MapData, Record<ReturnKey>, Record<ReturnEnd>>,
     service_labels: MappedArray<ServiceLabel>,
     backend_labels: MappedArray<BackendLabel>,
     service_stats: PerCpuArray<MapData, Record<ServiceStats>>,
@@ -69,9 +72,9 @@ impl Kernel {
             return Err(Error::NothingPinned(pin_dir.to_owned()));
         }
         Ok(Self {
-            services: HashMap::try_from(Map::HashMap(pinned(pin_dir, "SERVICES")?))
-                .map_err(open("SERVICES"))?,
             vips: HashMap::try_from(Map::HashMap(pinned(pin_dir, "VIPS")?)).map_err(open("VIPS"))?,
+            services: hash(pin_dir, "SERVICES")?,
+            returns: hash(pin_dir, "NAT_RETURN")?,
             slots: mapped(pin_dir, "SLOTS")?,
             backends: mapped(pin_dir, "BACKENDS")?,
             service_labels: mapped(pin_dir, "SERVICE_LABELS")?,
@@ -136,6 +139,14 @@ impl Kernel {
                 record,
             })
             .collect()
+    }
+
+    fn installed_returns(&self) -> Result<BTreeMap<ReturnKey, ReturnEnd>, Error> {
+        let entries = self.returns.iter().map(|entry| {
+            let (Record(key), Record(end)) = entry.map_err(read("NAT_RETURN"))?;
+            Ok((key, end))
+        });
+        entries.collect()
     }
 
     fn add_backend(&mut self, backend: &InstalledBackend) -> Result<(), Error> {
@@ -206,6 +217,7 @@ impl Dataplane for Kernel {
             backends: self.installed_backends(),
             generations,
             vips,
+            returns: self.installed_returns()?,
         })
     }
 
@@ -235,6 +247,12 @@ impl Dataplane for Kernel {
                 self.service_labels.set(*id, &label).map_err(Error::map("write", "SERVICE_LABELS"))
             }
             Operation::FreeBackend { index } => self.free_backend(*index),
+            Operation::PutReturn { key, end } => {
+                self.returns.insert(Record(*key), Record(*end), 0).map_err(write("NAT_RETURN"))
+            }
+            Operation::RemoveReturn { key } => {
+                self.returns.remove(&Record(*key)).map_err(write("NAT_RETURN"))
+            }
         }
     }
 }
@@ -253,6 +271,13 @@ fn mapped<T: Pod>(pin_dir: &Path, name: &'static str) -> Result<MappedArray<T>, 
     }
     let map = pinned(pin_dir, name)?;
     MappedArray::new(map.fd(), info.max_entries(), true).map_err(Error::map("map", name))
+}
+
+fn hash<K: Pod, V: Pod>(
+    pin_dir: &Path,
+    name: &'static str,
+) -> Result<HashMap<MapData, Record<K>, Record<V>>, Error> {
+    HashMap::try_from(Map::HashMap(pinned(pin_dir, name)?)).map_err(open(name))
 }
 
 pub(super) fn per_cpu<T: Pod>(

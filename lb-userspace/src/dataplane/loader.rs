@@ -229,6 +229,7 @@ fn load_object(pin_dir: &Path, sizes: Sizes, wanted: Specialisation) -> Result<(
         .map_max_entries("SERVICE_STATS", sizes.services)
         .map_max_entries("SERVICE_LABELS", sizes.services)
         .map_max_entries("BACKENDS", sizes.backends)
+        .map_max_entries("NAT_RETURN", sizes.backends)
         .map_max_entries("BACKEND_STATS", sizes.backends)
         .map_max_entries("BACKEND_LABELS", sizes.backends)
         .map_max_entries("SLOTS", sizes.slots)

@@ -13,10 +13,11 @@ pub mod stats;
 
 use lb_common::{
     backend::{Backend, Departure, LinkAddress},
+    nat::{ReturnEnd, ReturnKey},
     service::{Service, ServiceKey},
     slot::{BackendIndex, Slot},
 };
-use std::{io, net::IpAddr, path::PathBuf};
+use std::{collections::BTreeMap, io, net::IpAddr, path::PathBuf};
 
 /// Entries of each map, fixed when it is created.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,6 +110,8 @@ pub struct Installed {
     pub generations: Vec<u32>,
     /// The virtual addresses that are answered for, sorted, each with the number of its services.
     pub vips: Vec<(IpAddr, u32)>,
+    /// What the answers of nat's backends become.
+    pub returns: BTreeMap<ReturnKey, ReturnEnd>,
 }
 
 /// One change of the maps. Each is visible to packets whole or not at all, and harmless when the next never follows.
@@ -177,6 +180,18 @@ pub enum Operation {
     FreeBackend {
         /// Index in BACKENDS.
         index: BackendIndex,
+    },
+    /// Makes what comes from there an answer of a nat service.
+    PutReturn {
+        /// The backend's address, port and protocol.
+        key: ReturnKey,
+        /// What becomes the source.
+        end: ReturnEnd,
+    },
+    /// What comes from there is no answer any more.
+    RemoveReturn {
+        /// The backend's address, port and protocol.
+        key: ReturnKey,
     },
 }
 

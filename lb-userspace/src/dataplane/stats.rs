@@ -40,6 +40,8 @@ impl Sum for BackendStats {
         self.packets += other.packets;
         self.bytes += other.bytes;
         self.connections += other.connections;
+        self.return_packets += other.return_packets;
+        self.return_bytes += other.return_bytes;
     }
 }
 

@@ -8,6 +8,7 @@ use crate::{
 };
 use lb_common::{
     backend::{Departure, Forwarding, LinkAddress},
+    nat::ReturnKey,
     service::{ServiceKey, TCP},
     slot::{NO_BACKEND, Phase},
 };
@@ -84,15 +85,75 @@ fn check(installed: &Installed, desired: &[DesiredService]) {
     addresses.dedup();
     assert_eq!(installed.vips.iter().map(|(address, _)| *address).collect::<Vec<_>>(), addresses);
     assert_eq!(installed.vips.iter().map(|(_, services)| services).sum::<u32>() as usize, desired.len());
+    check_answers(installed, desired);
     ranges.sort_unstable();
     assert!(ranges.windows(2).all(|pair| pair[0].1 < pair[1].0), "slot ranges overlap: {ranges:?}");
+}
+
+/// Checks that every backend of nat answers for its service, and nothing else does.
+fn check_answers(installed: &Installed, desired: &[DesiredService]) {
+    let mut wanted = 0;
+    for service in desired.iter().filter(|service| service.forwarding == Forwarding::Nat) {
+        let have = installed.services.iter().find(|have| have.key == service.key).unwrap();
+        for backend in &service.backends {
+            let end = installed.returns[&ReturnKey::new(backend.address, backend.port, TCP)];
+            let found = installed.backends.iter().find(|have| have.index == end.backend).unwrap();
+            assert_eq!((end.address, end.port), (service.key.address, service.key.port));
+            assert_eq!((end.service, found.service()), (have.record.id, have.record.id));
+            assert_eq!(found.name, backend.name);
+            wanted += 1;
+        }
+    }
+    assert_eq!(installed.returns.len(), wanted);
 }
 
 fn b_matches(have: &crate::dataplane::InstalledBackend, id: u32, want: &DesiredBackend) -> bool {
     have.service() == id
         && have.name == want.name
         && have.weight == want.weight
+        && have.record.port == want.port.to_be_bytes()
         && want.way.is_none_or(|way| Way::of(&have.record) == way)
+}
+
+/// A service of nat whose backends have ports of their own.
+fn nat(name: &str, port: u16, backends: Vec<DesiredBackend>) -> DesiredService {
+    let backends = backends.into_iter().map(|backend| DesiredBackend { port: 8080, ..backend }).collect();
+    DesiredService { forwarding: Forwarding::Nat, ..service(name, port, 64, backends) }
+}
+
+#[test]
+fn answers_are_known_before_the_first_packet_and_until_the_backend_is_freed() {
+    let mut maps = Fake::new(SIZES);
+    let at =
+        |operations: &[Operation], which: fn(&Operation) -> bool| operations.iter().position(which).unwrap();
+    let desired = [nat("web", 80, vec![backend(1, 1, true), backend(2, 1, true)])];
+    let operations = bring(&mut maps, &desired);
+    check(&maps.installed().unwrap(), &desired);
+    let slots = at(&operations, |operation| matches!(operation, Operation::SetSlots { .. }));
+    let last_put = operations.iter().rposition(|operation| matches!(operation, Operation::PutReturn { .. }));
+    assert!(last_put.unwrap() < slots, "{operations:#?}");
+    assert_eq!(bring(&mut maps, &desired), []);
+
+    let desired = [nat("web", 80, vec![backend(1, 1, true)])];
+    let operations = bring(&mut maps, &desired);
+    check(&maps.installed().unwrap(), &desired);
+    let freed = at(&operations, |operation| matches!(operation, Operation::FreeBackend { .. }));
+    assert!(at(&operations, |operation| matches!(operation, Operation::RemoveReturn { .. })) > freed);
+
+    bring(&mut maps, &[]);
+    assert!(maps.installed().unwrap().returns.is_empty());
+}
+
+#[test]
+fn answers_of_a_backend_that_changes_its_service_follow_the_service() {
+    let mut maps = Fake::new(SIZES);
+    bring(&mut maps, &[nat("old", 80, vec![backend(1, 1, true)])]);
+    let desired = [nat("new", 81, vec![backend(1, 1, true)])];
+    let operations = bring(&mut maps, &desired);
+    check(&maps.installed().unwrap(), &desired);
+    let put = operations.iter().position(|operation| matches!(operation, Operation::PutReturn { .. }));
+    let service = operations.iter().position(|operation| matches!(operation, Operation::PutService { .. }));
+    assert!(put > service, "{operations:#?}");
 }
 
 #[test]
@@ -193,10 +254,13 @@ fn maps_that_are_too_small_are_told_before_anything_changes() {
 }
 
 prop_compose! {
-    fn any_desired()(services in proptest::collection::btree_map(0u16..4, (6u32..9, proptest::collection::btree_map(1u8..9, (0u32..4, any::<bool>()), 0..6)), 0..4)) -> Vec<DesiredService> {
-        services.into_iter().map(|(number, (bits, backends))| {
-            let backends = backends.into_iter().map(|(n, (weight, known))| backend(n, weight, known)).collect();
-            service(&format!("s{number}"), 80 + number, 1 << bits, backends)
+    fn any_desired()(services in proptest::collection::btree_map(0u16..4, (6u32..9, any::<bool>(), proptest::collection::btree_map(1u8..9, (0u32..4, any::<bool>()), 0..6)), 0..4), shift in 0u16..2) -> Vec<DesiredService> {
+        services.into_iter().map(|(number, (bits, is_nat, backends))| {
+            // Backends of nat move from service to service, and never are in two.
+            let port = if is_nat { 8080 + number + shift } else { 0 };
+            let forwarding = if is_nat { Forwarding::Nat } else { Forwarding::L2Dsr };
+            let backends = backends.into_iter().map(|(n, (weight, known))| DesiredBackend { port, ..backend(n, weight, known) }).collect();
+            DesiredService { forwarding, ..service(&format!("s{number}"), 80 + number, 1 << bits, backends) }
         }).collect()
     }
 }

@@ -215,10 +215,6 @@ fn service_values() {
         (with(4, ""), r#"1:1: service has no protocol; add protocol = "tcp" or "udp""#),
         (with(4, "protocol = \"tpc\""), r#"4:12: protocol "tpc" is unknown; did you mean "tcp"?"#),
         (with(4, "protocol = \"sctp\""), r#"4:12: protocol "sctp" is unknown; use "tcp" or "udp""#),
-        (
-            with(5, "forwarding = \"nat\""),
-            r#"5:14: forwarding "nat" is not in this version; use "l2-dsr", "ipip" or "gue""#,
-        ),
         (with(5, "forwarding = \"l2dsr\""), r#"5:14: forwarding "l2dsr" is unknown; did you mean "l2-dsr"?"#),
         (with(6, "algorithm = \"maglev\""), r#"6:13: algorithm "maglev" is not in this version; use "hash""#),
         (
@@ -281,7 +277,7 @@ fn backend_values() {
         (with(14, ""), r#"12:1: backend has no address; add one like address = "198.18.0.11""#),
         (
             with(14, "address = \"198.18.0.11:8443\""),
-            r#"14:11: address "198.18.0.11:8443" has a port, which needs forwarding "nat" and is not in this version; write "198.18.0.11""#,
+            r#"14:11: address "198.18.0.11:8443" has a port, which needs forwarding "nat"; write "198.18.0.11""#,
         ),
         (
             with(14, "address = \"auth-1.example\""),

@@ -53,7 +53,7 @@ fn a_service_with_everything() {
     assert_eq!((service.forwarding, service.algorithm), (Forwarding::L2Dsr, Algorithm::Hash));
     assert_eq!(service.slots, 64);
     let address = "198.18.0.11".parse().unwrap();
-    assert_eq!(service.backends, [Backend { name: "auth-1".into(), address, weight: 100 }]);
+    assert_eq!(service.backends, [Backend { name: "auth-1".into(), address, port: 0, weight: 100 }]);
     assert_eq!(service.key().ip(), service.address);
     assert_eq!(service.key().port(), 8583);
 }

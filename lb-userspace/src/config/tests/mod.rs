@@ -2,6 +2,7 @@
 
 mod bad;
 mod good;
+mod nat;
 mod whole;
 
 use super::{Config, parse};

@@ -1,0 +1,234 @@
+//! nat on a packet's way: to the backend, and its answer back.
+//!
+//! Both are functions of their own, called, which parse the packet again: packets of other modes share neither
+//! registers nor branches with them, and a program without NAT has no trace of them.
+
+use crate::{
+    counters::Outcome,
+    fragments, maps,
+    route::{self, Question, Route},
+    send::{self, Failure},
+};
+use aya_ebpf::{bindings::xdp_md, programs::XdpContext};
+use lb_common::{
+    backend::{Backend, Departure, Forwarding, LinkAddress},
+    counters::{DropReason, PassReason, Verdict},
+    meta::features,
+    nat::ReturnEnd,
+    service::UDP,
+    slot::NO_BACKEND,
+};
+use lb_ebpf::{
+    cursor::Writer,
+    forward::{
+        l2_dsr,
+        nat::{End, IpHeader, rewrite},
+    },
+    parse::{
+        Packet, Part, Transport,
+        eth::{self, Link, Network},
+        ipv4, ipv6,
+    },
+    select::Ends,
+};
+use network_types::{
+    eth::EthHdr,
+    ip::{Ipv4Hdr, Ipv6Hdr},
+};
+
+/// Addresses a packet to its backend, where the mode is nat; nothing is changed when it cannot go there.
+#[inline(always)]
+pub fn to_backend(ctx: &XdpContext, backend: &Backend) -> Result<(), Failure> {
+    if !maps::enabled(features::NAT) || backend.forwarding != Forwarding::Nat as u8 {
+        return Ok(());
+    }
+    match rewrite_to_backend(ctx.ctx, backend) {
+        REWRITTEN => Ok(()),
+        OUT_OF_HOPS => Err(DropReason::TtlExceeded.into()),
+        TOO_BIG => Err(Failure::TooBig(backend.mtu.into())),
+        _ => Err(DropReason::NoRoom.into()),
+    }
+}
+
+/// What [`rewrite_to_backend`] says: a called function gives no more than a number.
+const REWRITTEN: u64 = 0;
+const OUT_OF_HOPS: u64 = 1;
+const TOO_BIG: u64 = 2;
+const NOT_PARSED: u64 = 3;
+
+#[inline(never)]
+fn rewrite_to_backend(ctx: *mut xdp_md, backend: &Backend) -> u64 {
+    let ctx = &XdpContext::new(ctx);
+    let mut cursor = send::frame(ctx);
+    let Ok(link) = eth::parse(&mut cursor) else { return NOT_PARSED };
+    let done = match link.network {
+        Network::Ipv4 => {
+            ipv4::parse(&mut cursor).ok().and_then(|packet| aim::<_, Ipv4Hdr>(ctx, &link, &packet, backend))
+        }
+        Network::Ipv6 if maps::enabled(features::IPV6) => {
+            ipv6::parse(&mut cursor).ok().and_then(|packet| aim::<_, Ipv6Hdr>(ctx, &link, &packet, backend))
+        }
+        Network::Ipv6 => None,
+    };
+    done.unwrap_or(NOT_PARSED)
+}
+
+#[inline(always)]
+fn aim<E: Ends, T: IpHeader>(
+    ctx: &XdpContext,
+    link: &Link,
+    packet: &Packet<'_, E>,
+    backend: &Backend,
+) -> Option<u64> {
+    let ip = at(ctx, link.bytes())?.take::<T>()?;
+    if ip.hops() <= 1 {
+        return Some(OUT_OF_HOPS);
+    }
+    if packet.inner.length > usize::from(backend.mtu) {
+        return Some(TOO_BIG);
+    }
+    ip.spend_hop();
+    replace::<T>(ctx, link, &packet.transport, End::Destination, &backend.address, backend.port)?;
+    Some(REWRITTEN)
+}
+
+/// A packet that no service is the destination of: the answer of a backend, which is sent on to the client, or nothing of
+/// ours. Gives XDP's verdict.
+#[inline(never)]
+pub fn answer(ctx: *mut xdp_md) -> u32 {
+    let ctx = &XdpContext::new(ctx);
+    let (bytes, beyond) = send::lengths(ctx);
+    let outcome = send_answer(ctx, beyond);
+    if let Some(stats) = maps::backend_stats(outcome.backend)
+        && outcome.backend != u32::from(NO_BACKEND)
+    {
+        stats.return_packets += 1;
+        stats.return_bytes += bytes as u64;
+    }
+    let action = Outcome { backend: NO_BACKEND.into(), ..outcome }.finish(bytes as u64);
+    crate::log(ctx, &outcome);
+    action
+}
+
+#[inline(always)]
+fn send_answer(ctx: &XdpContext, beyond: usize) -> Outcome {
+    let mut cursor = send::frame(ctx);
+    let Ok(link) = eth::parse(&mut cursor) else { return Outcome::pass(PassReason::NoService) };
+    let done = match link.network {
+        Network::Ipv4 => ipv4::parse(&mut cursor)
+            .ok()
+            .and_then(|packet| answer_packet::<_, Ipv4Hdr>(ctx, &link, &packet, beyond)),
+        Network::Ipv6 if maps::enabled(features::IPV6) => ipv6::parse(&mut cursor)
+            .ok()
+            .and_then(|packet| answer_packet::<_, Ipv6Hdr>(ctx, &link, &packet, beyond)),
+        Network::Ipv6 => None,
+    };
+    done.unwrap_or(Outcome::pass(PassReason::NoService))
+}
+
+/// `None`: not the answer of a backend.
+#[inline(always)]
+fn answer_packet<E: Ends, T: IpHeader>(
+    ctx: &XdpContext,
+    link: &Link,
+    packet: &Packet<'_, E>,
+    beyond: usize,
+) -> Option<Outcome> {
+    let Packet { ends, inner, transport } = packet;
+    let ports = match transport.part {
+        Part::Later(identification) => fragments::recall(ends, identification, transport.protocol)?,
+        _ => transport.ports()?.word,
+    };
+    let end = find(ends, ports, transport.protocol)?;
+    if let Err(reason) = check(transport, beyond) {
+        return Some(Outcome::drop(reason, end.service));
+    }
+    if let Part::First(identification) = transport.part {
+        fragments::teach(ends, identification, transport.protocol, ports);
+    }
+    let ip = at(ctx, link.bytes())?.take::<T>()?;
+    if ip.hops() <= 1 {
+        // The kernel tells the backend (RFC 1812 section 5.3.1), which knows the packet only as it sent it.
+        return Some(Outcome::pass(PassReason::ReturnRefused));
+    }
+    let question = Question {
+        inner: *inner,
+        whole: ip.is_whole(),
+        protocol: carried(transport),
+        source: end.address,
+        destination: ip.destination(),
+        ports: ports.to_le(),
+        service_port: end.port,
+    };
+    let found = route::find(ctx, &question);
+    if matches!(found, Route::Refused) {
+        return Some(Outcome::pass(PassReason::ReturnRefused));
+    }
+    replace::<T>(ctx, link, transport, End::Source, &end.address, end.port)?;
+    // Behind a tag the kernel's interface is the VLAN's, of which the look-up above did not know.
+    if let Route::Here { destination, source } = found
+        && link.tags.count == 0
+    {
+        // The kernel takes the hop of what is left to it.
+        at(ctx, link.bytes())?.take::<T>()?.spend_hop();
+        let ethernet = send::writer(ctx).take::<EthHdr>()?;
+        let departure = Departure { mac: source, vlan: 0 };
+        l2_dsr::rewrite(ethernet, LinkAddress::resolved(destination), departure);
+        return Some(Outcome::returned(Verdict::Return, end.backend));
+    }
+    Some(Outcome::returned(Verdict::Pass(PassReason::Returned), end.backend))
+}
+
+/// Whose answer a packet is: of its source's port, else of port 0, which stands for every port.
+#[inline(always)]
+fn find(ends: &impl Ends, ports: u32, protocol: u8) -> Option<&'static ReturnEnd> {
+    if protocol == UDP && !maps::enabled(features::UDP) {
+        return None;
+    }
+    let [high, low, ..] = ports.to_le_bytes();
+    let mut key = ends.return_key([high, low], protocol);
+    let end = maps::nat_return(&key);
+    if end.is_some() || !maps::enabled(features::EVERY_PORT) {
+        return end;
+    }
+    key.port = [0, 0];
+    maps::nat_return(&key)
+}
+
+/// Checks lengths and, where there is one, the transport header.
+#[inline(always)]
+fn check(transport: &Transport<'_>, beyond: usize) -> Result<(), DropReason> {
+    match transport.part {
+        Part::Later(_) if transport.is_complete(beyond) => Ok(()),
+        Part::Later(_) => Err(DropReason::IpLength),
+        _ => transport.check(beyond).map(|_| ()),
+    }
+}
+
+/// What a packet has at its transport header: its protocol, or 0 for the rest of a datagram.
+#[inline(always)]
+const fn carried(transport: &Transport<'_>) -> u8 {
+    if matches!(transport.part, Part::Later(_)) { 0 } else { transport.protocol }
+}
+
+/// A writer so many bytes behind the frame's start.
+#[inline(always)]
+fn at(ctx: &XdpContext, offset: usize) -> Option<Writer<'_>> {
+    let mut cursor = send::frame(ctx);
+    cursor.skip(offset)?;
+    // SAFETY: each header is written through one writer at a time, and what parsing read of it is not read again.
+    Some(unsafe { cursor.rewrite() })
+}
+
+#[inline(always)]
+fn replace<T: IpHeader>(
+    ctx: &XdpContext,
+    link: &Link,
+    transport: &Transport<'_>,
+    end: End,
+    address: &[u8; 16],
+    port: [u8; 2],
+) -> Option<()> {
+    let (mut ip, mut segment) = (at(ctx, link.bytes())?, at(ctx, transport.cursor.offset())?);
+    rewrite::<T>(&mut ip, &mut segment, carried(transport), end, address, port)
+}
