@@ -15,6 +15,7 @@ use lb_tests::{
     echo::Echo,
     load::{Load, Report},
     traffic::{Flow, Kind},
+    transfer::{Sink, download, upload},
 };
 use serde_json::Value;
 
@@ -250,4 +251,22 @@ fn port_0_takes_every_port_that_no_other_service_has() {
     let stats = json(&bed, &["stats"]).unwrap();
     assert_eq!(stats["services"][0]["address"], "192.0.2.10:0");
     counters_agree(&stats).unwrap();
+}
+
+#[test]
+fn a_hundred_megabytes_arrive_whole_each_way() {
+    const PORT: u16 = 5001;
+    const MANY: usize = 100 << 20;
+    let bed = Bed::builder().backends(2).build().unwrap();
+    let _sinks: Vec<Sink> = bed.backends().iter().map(|host| Sink::start(host, PORT).unwrap()).collect();
+    let services = FAMILIES.map(|(name, v6)| {
+        let vip = SocketAddr::new(bed.vip(v6).unwrap(), PORT);
+        Service::tcp(name, vip).hosts(bed.backends(), &[1, 1])
+    });
+    let _balancer = bed.start_balancer(&config(&bed, &services)).unwrap();
+    for (_, v6) in FAMILIES {
+        let target = SocketAddr::new(bed.vip(v6).unwrap(), PORT);
+        download(bed.client(), target, MANY).unwrap();
+        upload(bed.client(), target, MANY).unwrap();
+    }
 }

@@ -26,7 +26,7 @@ const FAMILIES: [bool; 2] = [false, true];
 const PORT: u16 = 80;
 const BACKEND_PORT: u16 = 8080;
 const PATIENCE: Duration = Duration::from_secs(10);
-const MEGABYTES: usize = 20;
+const MEGABYTES: usize = 100;
 
 /// Backends without VIPs, which reach the client by way of the balancer alone.
 fn bed(backends: u8) -> Bed {
@@ -168,7 +168,7 @@ fn bytes(seed: u64) -> Vec<u8> {
 }
 
 #[test]
-fn twenty_megabytes_arrive_whole_both_ways_and_the_ends_know_each_other() {
+fn a_hundred_megabytes_arrive_whole_both_ways_and_the_ends_know_each_other() {
     let bed = bed(1);
     let _balancer = bed.start_balancer(&configuration(&bed)).unwrap();
     for v6 in FAMILIES {
