@@ -22,11 +22,12 @@ use lb_ebpf::{
     cursor::Writer,
     forward::{
         l2_dsr,
-        nat::{End, IpHeader, rewrite},
+        nat::{End, IpHeader, rewrite, rewrite_error_back},
     },
     parse::{
         Packet, Part, Transport,
         eth::{self, Link, Network},
+        icmp::{self, Message, Quoted},
         ipv4, ipv6,
     },
     select::Ends,
@@ -115,12 +116,24 @@ fn send_answer(ctx: &XdpContext, beyond: usize) -> Outcome {
     let mut cursor = send::frame(ctx);
     let Ok(link) = eth::parse(&mut cursor) else { return Outcome::pass(PassReason::NoService) };
     let done = match link.network {
-        Network::Ipv4 => ipv4::parse(&mut cursor)
-            .ok()
-            .and_then(|packet| answer_packet::<_, Ipv4Hdr>(ctx, &link, &packet, beyond)),
-        Network::Ipv6 if maps::enabled(features::IPV6) => ipv6::parse(&mut cursor)
-            .ok()
-            .and_then(|packet| answer_packet::<_, Ipv6Hdr>(ctx, &link, &packet, beyond)),
+        Network::Ipv4 => ipv4::parse(&mut cursor).ok().and_then(|packet| match packet.transport.protocol {
+            ipv4::ICMP => {
+                error_packet::<_, Ipv4Hdr>(ctx, &link, &packet, beyond, icmp::quoted_v4(&packet.transport)?)
+            }
+            _ => answer_packet::<_, Ipv4Hdr>(ctx, &link, &packet, beyond),
+        }),
+        Network::Ipv6 if maps::enabled(features::IPV6) => {
+            ipv6::parse(&mut cursor).ok().and_then(|packet| match packet.transport.protocol {
+                ipv6::ICMPV6 => error_packet::<_, Ipv6Hdr>(
+                    ctx,
+                    &link,
+                    &packet,
+                    beyond,
+                    icmp::quoted_v6(&packet.transport)?,
+                ),
+                _ => answer_packet::<_, Ipv6Hdr>(ctx, &link, &packet, beyond),
+            })
+        }
         Network::Ipv6 => None,
     };
     done.unwrap_or(Outcome::pass(PassReason::NoService))
@@ -134,7 +147,7 @@ fn answer_packet<E: Ends, T: IpHeader>(
     packet: &Packet<'_, E>,
     beyond: usize,
 ) -> Option<Outcome> {
-    let Packet { ends, inner, transport } = packet;
+    let Packet { ends, transport, .. } = packet;
     let ports = match transport.part {
         Part::Later(identification) => fragments::recall(ends, identification, transport.protocol)?,
         _ => transport.ports()?.word,
@@ -146,27 +159,81 @@ fn answer_packet<E: Ends, T: IpHeader>(
     if let Part::First(identification) = transport.part {
         fragments::teach(ends, identification, transport.protocol, ports);
     }
+    let way = send_on::<E, T>(ctx, link, packet, end, end.address, ports.to_le())?;
+    if !matches!(way, Route::Refused) {
+        replace::<T>(ctx, link, transport, End::Source, &end.address, end.port)?;
+    }
+    leave::<T>(ctx, link, end, &way)
+}
+
+/// An ICMP error about a packet that nat sent to a backend, from the backend or a router on the way: the client that is
+/// told knows that packet as one to the service. `None`: not about such a packet.
+#[inline(always)]
+fn error_packet<E: Ends, T: IpHeader>(
+    ctx: &XdpContext,
+    link: &Link,
+    packet: &Packet<'_, E>,
+    beyond: usize,
+    quoted: Quoted<E>,
+) -> Option<Outcome> {
+    let Packet { ends, inner, transport } = packet;
+    if transport.part != Part::Whole || !matches!(icmp::message(transport, inner.ipv6)?, Message::Error) {
+        return None;
+    }
+    // What is quoted, turned round, is an answer of the backend to the client.
+    let end = find(&quoted.ends, quoted.ports.word, quoted.protocol)?;
+    if quoted.ends.service_key([0, 0], 0).address != ends.service_key([0, 0], 0).address {
+        return None;
+    }
+    if !transport.is_complete(beyond) {
+        return Some(Outcome::drop(DropReason::IpLength, end.service));
+    }
+    let from_backend = quoted.ends.source() == ends.source();
+    let source = if from_backend { end.address } else { ends.source() };
+    let way = send_on::<E, T>(ctx, link, packet, end, source, 0)?;
+    if !matches!(way, Route::Refused) {
+        let (mut ip, mut message) = (at(ctx, link.bytes())?, at(ctx, transport.cursor.offset())?);
+        rewrite_error_back::<T>(&mut ip, &mut message, from_backend, &end.address, end.port)?;
+    }
+    leave::<T>(ctx, link, end, &way)
+}
+
+/// Asks for the way of a packet that will come from `source`, with these ports as they lie on the wire (0: without); one
+/// that is out of hops has none.
+#[inline(always)]
+fn send_on<E: Ends, T: IpHeader>(
+    ctx: &XdpContext,
+    link: &Link,
+    packet: &Packet<'_, E>,
+    end: &ReturnEnd,
+    source: [u8; 16],
+    ports: u32,
+) -> Option<Route> {
     let ip = at(ctx, link.bytes())?.take::<T>()?;
     if ip.hops() <= 1 {
         // The kernel tells the backend (RFC 1812 section 5.3.1), which knows the packet only as it sent it.
-        return Some(Outcome::pass(PassReason::ReturnRefused));
+        return Some(Route::Refused);
     }
     let question = Question {
-        inner: *inner,
+        inner: packet.inner,
         whole: ip.is_whole(),
-        protocol: carried(transport),
-        source: end.address,
+        protocol: carried(&packet.transport),
+        source,
         destination: ip.destination(),
-        ports: ports.to_le(),
-        service_port: end.port,
+        ports,
+        service_port: if ports == 0 { [0, 0] } else { end.port },
     };
-    let found = route::find(ctx, &question);
-    if matches!(found, Route::Refused) {
+    Some(route::find(ctx, &question))
+}
+
+/// Lets a rewritten packet go its way; one that was refused a way stays as it came.
+#[inline(always)]
+fn leave<T: IpHeader>(ctx: &XdpContext, link: &Link, end: &ReturnEnd, way: &Route) -> Option<Outcome> {
+    if matches!(way, Route::Refused) {
         return Some(Outcome::pass(PassReason::ReturnRefused));
     }
-    replace::<T>(ctx, link, transport, End::Source, &end.address, end.port)?;
-    // Behind a tag the kernel's interface is the VLAN's, of which the look-up above did not know.
-    if let Route::Here { destination, source } = found
+    // Behind a tag the kernel's interface is the VLAN's, of which the look-up did not know.
+    if let Route::Here { destination, source } = *way
         && link.tags.count == 0
     {
         // The kernel takes the hop of what is left to it.

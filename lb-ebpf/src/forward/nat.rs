@@ -187,18 +187,38 @@ pub fn rewrite<T: IpHeader>(
         }
         ICMP | ICMPV6 => {
             let change = if T::PSEUDO_HEADER { change } else { Change::NONE };
-            return rewrite_error::<T>(transport, address, port, change);
+            return rewrite_error::<T>(transport, End::Source, address, port, change);
         }
         _ => {}
     }
     Some(())
 }
 
-/// An ICMP error to the service quotes a packet from the service: to the backend, it quotes what the backend sent
-/// (RFC 5508 section 4.2). The quoted segment's own checksum is left alone: nobody has the bytes to verify it.
+/// Rewrites an ICMP error about a packet to a backend for the client that sent it to the service: `address` and `port` are
+/// the service's. `network` is at the IP header, `message` at the ICMP header. An error `from_backend` comes from the service
+/// then; one of a router on the way keeps its sender (RFC 5508 section 4.2). `None`: the frame is too short.
+#[inline(always)]
+#[must_use]
+pub fn rewrite_error_back<T: IpHeader>(
+    network: &mut Writer<'_>,
+    message: &mut Writer<'_>,
+    from_backend: bool,
+    address: &[u8; 16],
+    port: [u8; 2],
+) -> Option<()> {
+    let ip = network.take::<T>()?;
+    let change = if from_backend { ip.readdress(End::Source, address) } else { Change::NONE };
+    let change = if T::PSEUDO_HEADER { change } else { Change::NONE };
+    rewrite_error::<T>(message, End::Destination, address, port, change)
+}
+
+/// Rewrites one end of the packet that an ICMP error quotes. An error to the service quotes a packet from the service: to
+/// the backend, it quotes what the backend sent (RFC 5508 section 4.2). The quoted segment's own checksum is left alone:
+/// nobody has the bytes to verify it.
 #[inline(always)]
 fn rewrite_error<T: IpHeader>(
     message: &mut Writer<'_>,
+    end: End,
     address: &[u8; 16],
     port: [u8; 2],
     change: Change,
@@ -206,13 +226,16 @@ fn rewrite_error<T: IpHeader>(
     let icmp = message.take::<IcmpHeader>()?;
     let quoted = message.take::<T>()?;
     let before = quoted.own_checksum();
-    let change = change.plus(quoted.readdress(End::Source, address));
+    let change = change.plus(quoted.readdress(end, address));
     let change = change.and(before.into(), quoted.own_checksum().into());
     let options = quoted.option_words();
     for word in 0..IPV4_WORDS.end - IPV4_WORDS.start {
         if word < options {
             message.take::<[u8; 4]>()?;
         }
+    }
+    if matches!(end, End::Destination) {
+        message.take::<[u8; 2]>()?;
     }
     let change = change_port(message.take::<[u8; 2]>()?, port, change);
     update(&mut icmp.checksum, change);
