@@ -57,10 +57,10 @@ fn tables(file: &Path, answer: &Answer) -> anyhow::Result<()> {
     let attach =
         if answer.interfaces.is_empty() { "no interface".to_owned() } else { answer.interfaces.join(", ") };
     output::line(&format!(
-        "{}: {} services with {} backends, for {attach}, pinned under {}\n",
+        "{}: {} with {}, for {attach}, pinned under {}\n",
         file.display(),
-        answer.services.len(),
-        answer.backends.len(),
+        output::count(answer.services.len(), "service"),
+        output::count(answer.backends.len(), "backend"),
         answer.pin_dir.display()
     ))?;
     let header = ["SERVICE", "ADDRESS", "PROTOCOL", "FORWARDING", "SLOTS"];

@@ -24,6 +24,11 @@ pub fn table(
     line(&table.trim_fmt())
 }
 
+/// So many of a thing, in words.
+pub fn count(number: usize, thing: &str) -> String {
+    format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
+}
+
 /// Prints a value as JSON on several lines.
 pub fn json(value: &impl Serialize) -> anyhow::Result<()> {
     line(&serde_json::to_string_pretty(value)?)
