@@ -6,12 +6,14 @@
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
+    clippy::print_stdout,
     clippy::expect_used,
     reason = "a test fails by panicking; clippy only knows functions marked as tests"
 )]
 
 mod agreement {
     pub mod generate;
+    pub mod ground;
     pub mod rng;
     pub mod shrink;
     pub mod site;
@@ -24,17 +26,15 @@ use std::{
 };
 
 use agreement::{
-    generate::{Input, input},
+    generate::{Input, Known, input},
+    ground,
     shrink::shrink,
     site::{self, SITES, Site},
 };
-use lb_common::{
-    counters::{DropReason, PassReason, Verdict},
-    service::ServiceKey,
-};
+use lb_common::counters::{DropReason, Verdict};
 use lb_tests::{
     fixture::{
-        balancer::{Balancer, HASH_KEY, HEADROOM, LOOPBACK, Ran},
+        balancer::{Balancer, HASH_KEY, HEADROOM, Ran},
         frame::Frame,
     },
     model::{Answer, Arrival, Model, tally::Tally},
@@ -50,17 +50,19 @@ const CHUNK: u64 = 5_000;
 struct Pair {
     balancer: Balancer,
     model: Model,
-    services: Vec<ServiceKey>,
+    known: Known,
 }
 
 impl Pair {
     fn load(site: &Site) -> Self {
-        let balancer = site::load(site);
-        let model = Model::new(balancer.installed(), HASH_KEY, LOOPBACK);
+        let ingress = ingress();
+        let balancer = site::load(site, ingress);
+        let model = Model::new(balancer.installed(), HASH_KEY, ingress, ground::routes());
         // Also those that this balancer does not have: packets for them are nobody's.
-        let all = site::load(&SITES[0]);
+        let all = site::load(&SITES[0], ingress);
         let services = all.installed().services.iter().map(|service| service.key).collect();
-        Self { balancer, model, services }
+        let known = Known { services, returns: all.installed().returns.keys().copied().collect() };
+        Self { balancer, model, known }
     }
 
     fn modelled(&self, input: &Input) -> Answer {
@@ -104,7 +106,7 @@ impl Pair {
             let chunk = first..(first + CHUNK).min(packets);
             let mut wrong = None;
             for index in chunk.clone() {
-                let input = input(seed, index, &self.services);
+                let input = input(seed, index, &self.known);
                 let answer = self.modelled(&input);
                 tally.count(&answer, input.frame.0.len());
                 if !self.agrees(&input, &answer) && wrong.is_none() {
@@ -125,7 +127,7 @@ impl Pair {
 
     fn report(&self, seed: u64, suspects: std::ops::Range<u64>) -> String {
         for index in suspects {
-            let found = input(seed, index, &self.services);
+            let found = input(seed, index, &self.known);
             if let Some(text) = self.disagreement(&found) {
                 let verdict = self.modelled(&found).verdict;
                 let small = shrink(found, |input| {
@@ -165,6 +167,10 @@ fn seeds() -> Vec<u64> {
 
 #[test]
 fn program_and_model_agree_on_random_packets() {
+    in_namespace(compare_all_sites);
+}
+
+fn compare_all_sites() {
     let seeds = seeds();
     let list: Vec<_> = seeds.iter().map(|seed| format!("{seed:#x}")).collect();
     println!("XDP_LB_SEED={}", list.join(" and XDP_LB_SEED="));
@@ -195,18 +201,29 @@ fn program_and_model_agree_on_random_packets() {
     }
 }
 
-/// The fixtures' balancer answers without a limit; nat is not modelled yet, its fixtures are its specification.
-const NOT_COMPARED: [Verdict; 5] = [
-    Verdict::Drop(DropReason::RateLimited),
-    Verdict::Drop(DropReason::TtlExceeded),
-    Verdict::Return,
-    Verdict::Pass(PassReason::Returned),
-    Verdict::Pass(PassReason::ReturnRefused),
-];
+/// The fixtures' balancer answers without a limit.
+const NOT_COMPARED: [Verdict; 1] = [Verdict::Drop(DropReason::RateLimited)];
 
-/// So that every forwarding mode, family and way was compared.
+/// The interface that packets come in by, in the namespace of [`ground::lay`].
+fn ingress() -> u32 {
+    nix::net::if_::if_nametoindex("eth0").unwrap()
+}
+
+/// Runs a test where the routes are known.
+fn in_namespace(test: impl FnOnce() + Send) {
+    let bed = ground::lay();
+    bed.balancer()
+        .namespace()
+        .run_in(|| {
+            test();
+            Ok(())
+        })
+        .unwrap();
+}
+
+/// So that every forwarding mode, family and way was compared, and every way back.
 fn every_backend_was_reached(site: &Site, sum: &Tally) {
-    let balancer = site::load(site);
+    let balancer = site::load(site, ingress());
     let installed = balancer.installed();
     let slots = installed.services.iter().flat_map(|service| &service.slots);
     let in_use: BTreeSet<_> = slots.map(|slot| slot.backend).collect();
@@ -214,15 +231,20 @@ fn every_backend_was_reached(site: &Site, sum: &Tally) {
         let reachable = backend.record.next_hop.is_resolved();
         let reached = sum.forwarded(backend.index) > 0;
         assert_eq!(reached, reachable, "{}: backend {} {:?}", site.name, backend.name, backend.record);
+        let returned = sum.returned(backend.index) > 0;
+        let returns = installed.returns.values().any(|end| end.backend == backend.index);
+        assert_eq!(returned, returns, "{}: answers of {} {:?}", site.name, backend.name, backend.record);
     }
 }
 
 /// A packet without a service finds the model as it finds the program.
 #[test]
 fn the_shortest_frame_agrees() {
-    let pair = Pair::load(&SITES[0]);
-    for byte in [0, 1, 2, 8] {
-        let input = Input { frame: Frame(vec![byte; 14]), metadata: 0 };
-        assert_eq!(pair.disagreement(&input), None);
-    }
+    in_namespace(|| {
+        let pair = Pair::load(&SITES[0]);
+        for byte in [0, 1, 2, 8] {
+            let input = Input { frame: Frame(vec![byte; 14]), metadata: 0 };
+            assert_eq!(pair.disagreement(&input), None);
+        }
+    });
 }

@@ -16,6 +16,8 @@ pub mod icmp;
 pub mod ip;
 pub mod link;
 pub mod mss;
+mod returned;
+pub mod route;
 pub mod tally;
 pub mod transport;
 mod wire;
@@ -24,6 +26,7 @@ use lb_common::{
     backend::Backend,
     counters::{AnswerReason, DropReason, PassReason, Verdict},
     hash::{KeyWords, expand_key, flow_hash, words_v4, words_v6},
+    nat::{ReturnEnd, ReturnKey},
     service::{ServiceKey, address_bytes, service_flags},
     slot::NO_BACKEND,
 };
@@ -35,11 +38,14 @@ use fragments::Fragments;
 use icmp::{ICMP, ICMPV6};
 use ip::{Packet, Part};
 use link::Link;
+use route::Routes;
 
 /// The balancer that is modelled: what its maps hold.
 pub struct Model {
     services: BTreeMap<ServiceKey, InstalledService>,
     backends: BTreeMap<u16, Backend>,
+    returns: BTreeMap<ReturnKey, ReturnEnd>,
+    routes: Routes,
     key: KeyWords,
     ingress: u32,
     ipv6: bool,
@@ -83,16 +89,19 @@ struct Kind {
     opens: bool,
     /// Whether its sender may be told that it does not fit.
     answerable: bool,
+    /// Of an ICMP error: where the packet that it quotes has its ports.
+    quoted: Option<usize>,
 }
 
 impl Model {
-    /// The model of a balancer that received frames by the interface of index `ingress`.
+    /// The model of a balancer that received frames by the interface of index `ingress`, in a namespace with these routes.
     #[must_use]
-    pub fn new(installed: &Installed, secret: [u8; 16], ingress: u32) -> Self {
+    pub fn new(installed: &Installed, secret: [u8; 16], ingress: u32, routes: Routes) -> Self {
         let services = installed.services.iter().map(|service| (service.key, service.clone())).collect();
         let backends = installed.backends.iter().map(|backend| (backend.index, backend.record)).collect();
         let ipv6 = installed.services.iter().any(|service| service.key.ip().is_ipv6());
-        Self { services, backends, key: expand_key(secret), ingress, ipv6, fragments: Fragments::default() }
+        let (returns, key, fragments) = (installed.returns.clone(), expand_key(secret), Fragments::default());
+        Self { services, backends, returns, routes, key, ingress, ipv6, fragments }
     }
 
     /// What becomes of a frame.
@@ -113,12 +122,14 @@ impl Model {
             return Err(PassReason::Ipv6Unused);
         }
         let packet = ip::read(arrival.frame, link.end)?;
-        if [ICMP, ICMPV6].contains(&packet.protocol) {
-            return self.icmp(arrival, &link, &packet);
-        }
-        match packet.part {
+        let to_service = match packet.part {
+            _ if [ICMP, ICMPV6].contains(&packet.protocol) => self.icmp(arrival, &link, &packet),
             Part::Later(identification) => self.later(arrival, &link, &packet, identification),
             _ => self.with_ports(arrival, &link, &packet),
+        };
+        match to_service {
+            Err(PassReason::NoService) => self.returned(arrival, &link, &packet),
+            known => known,
         }
     }
 
@@ -140,7 +151,14 @@ impl Model {
             mss::clamp(&mut frame, packet, service.record.mss);
         }
         let arrival = Arrival { frame: &frame, ..arrival };
-        Ok(self.deliver(arrival, link, packet, service, chosen, Kind { opens, answerable: true }))
+        Ok(self.deliver(
+            arrival,
+            link,
+            packet,
+            service,
+            chosen,
+            Kind { opens, answerable: true, quoted: None },
+        ))
     }
 
     /// A later fragment: it goes where the first one of its datagram went.
@@ -198,7 +216,8 @@ impl Model {
                     return Ok(drop(arrival, DropReason::MartianSource, Some(service)));
                 }
                 let chosen = self.choose(&quoted, ports, service);
-                Ok(self.deliver(arrival, link, packet, service, chosen, Kind::default()))
+                let kind = Kind { quoted: Some(quoted.transport), ..Kind::default() };
+                Ok(self.deliver(arrival, link, packet, service, chosen, kind))
             }
             icmp::Message::Other => Err(PassReason::OtherProtocol),
         }
@@ -217,7 +236,7 @@ impl Model {
             Ok(chosen) => chosen,
             Err(reason) => return drop(arrival, reason, Some(service)),
         };
-        match forward::rewrite(arrival, link, packet, backend, hash) {
+        match forward::rewrite(arrival, link, packet, backend, (hash, kind.quoted)) {
             Ok(frame) => {
                 let near = backend.ifindex == self.ingress;
                 let verdict = if near { Verdict::Transmit } else { Verdict::Redirect };

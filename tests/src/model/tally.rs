@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use lb_common::counters::{BackendStats, PacketCount, ServiceStats, Verdict};
+use lb_common::counters::{BackendStats, PacketCount, PassReason, ServiceStats, Verdict};
 use lb_userspace::dataplane::{Installed, stats::Sum};
 
 use super::Answer;
@@ -32,9 +32,14 @@ impl Tally {
         }
         if let Some(backend) = answer.backend {
             let stats = self.backends.entry(backend).or_default();
-            stats.packets += 1;
-            stats.bytes += bytes;
-            stats.connections += u64::from(answer.opens);
+            if matches!(answer.verdict, Verdict::Return | Verdict::Pass(PassReason::Returned)) {
+                stats.return_packets += 1;
+                stats.return_bytes += bytes;
+            } else {
+                stats.packets += 1;
+                stats.bytes += bytes;
+                stats.connections += u64::from(answer.opens);
+            }
         }
     }
 
@@ -42,6 +47,12 @@ impl Tally {
     #[must_use]
     pub fn packets(&self, verdict: Verdict) -> u64 {
         self.verdicts.get(&verdict.counter()).map_or(0, |count| count.packets)
+    }
+
+    /// Answers of a backend that were sent on.
+    #[must_use]
+    pub fn returned(&self, backend: u16) -> u64 {
+        self.backends.get(&backend).map_or(0, |stats| stats.return_packets)
     }
 
     /// Adds another's counts, of a balancer with the same maps.

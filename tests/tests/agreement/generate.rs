@@ -3,13 +3,16 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use lb_common::service::{ServiceKey, TCP, UDP};
+use lb_common::{
+    nat::ReturnKey,
+    service::{ServiceKey, TCP, UDP, address_from_bytes},
+};
 use lb_tests::fixture::{
     balancer::HEADROOM,
     frame::{Extension, Frame, IP, Packet},
 };
 
-use super::rng::Rng;
+use super::{ground, rng::Rng};
 
 /// A frame, and the headroom that is taken.
 #[derive(Clone, Debug)]
@@ -18,13 +21,25 @@ pub struct Input {
     pub metadata: usize,
 }
 
+/// What packets are made for.
+pub struct Known {
+    /// The services.
+    pub services: Vec<ServiceKey>,
+    /// Where answers come from.
+    pub returns: Vec<ReturnKey>,
+}
+
 /// Most bytes of a frame that a test run takes in one page.
 const LONGEST: usize = 3200;
 
-/// Packet `index` of the run of `seed`, for a balancer with these services.
-pub fn input(seed: u64, index: u64, services: &[ServiceKey]) -> Input {
+/// Packet `index` of the run of `seed`.
+pub fn input(seed: u64, index: u64, known: &Known) -> Input {
     let rng = &mut Rng::of(seed, index);
-    let mut frame = if rng.percent(10) { icmp(rng, services) } else { packet(rng, services).frame() };
+    let mut frame = match rng.below(100) {
+        0..10 => icmp(rng, &known.services),
+        10..25 => answer(rng, &known.returns).frame(),
+        _ => packet(rng, &known.services).frame(),
+    };
     traffic_class(rng, &mut frame);
     if rng.percent(30) {
         for _ in 0..=rng.below(2) {
@@ -60,13 +75,38 @@ fn packet(rng: &mut Rng, services: &[ServiceKey]) -> Packet {
     let destination = destination(rng, service);
     let fragmented = rng.percent(8);
     let source = if fragmented { fellow(rng, destination.ip()) } else { source(rng, destination.ip()) };
-    let packet = Packet::of(protocol, SocketAddr::new(source, rng.word()), destination)
+    let client = SocketAddr::new(source, rng.word());
+    segment(rng, protocol, (client, destination), fragmented)
+}
+
+/// What a nat backend sends: from its service's port to a client, in a few cases from another port or to a service.
+fn answer(rng: &mut Rng, returns: &[ReturnKey]) -> Packet {
+    let key = rng.pick(returns);
+    let port = match u16::from_be_bytes(key.port) {
+        0 => rng.word(),
+        _ if rng.percent(4) => rng.pick(&[0, 1, 80, 53, 8080]),
+        port => port,
+    };
+    let source = SocketAddr::new(address_from_bytes(key.address), port);
+    let fragmented = rng.percent(8);
+    let client = SocketAddr::new(ground::client(rng, source.is_ipv4()), rng.word());
+    segment(rng, key.protocol, (source, client), fragmented)
+}
+
+/// Any hop limit, the last ones more often.
+fn hops(rng: &mut Rng) -> u8 {
+    if rng.percent(10) { rng.below(4) as u8 } else { rng.byte() }
+}
+
+/// A well formed packet from one end to the other.
+fn segment(rng: &mut Rng, protocol: u8, ends: (SocketAddr, SocketAddr), fragmented: bool) -> Packet {
+    let packet = Packet::of(protocol, ends.0, ends.1)
         .flags(if rng.percent(30) { 2 } else { rng.byte() })
-        .hop_limit(rng.byte())
+        .hop_limit(hops(rng))
         .tcp_options(&tcp_options(rng));
     let length = payload(rng);
     let packet = packet.payload(&rng.bytes(length));
-    if destination.is_ipv4() { ipv4(rng, packet, fragmented) } else { ipv6(rng, packet, fragmented) }
+    if ends.1.is_ipv4() { ipv4(rng, packet, fragmented) } else { ipv6(rng, packet, fragmented) }
 }
 
 fn destination(rng: &mut Rng, service: ServiceKey) -> SocketAddr {
@@ -165,7 +205,7 @@ fn icmp(rng: &mut Rng, services: &[ServiceKey]) -> Frame {
         let length = rng.below(64);
         message.extend(rng.bytes(length));
     }
-    let packet = Packet::of(if v4 { 1 } else { 58 }, client, vip).hop_limit(rng.byte()).payload(&message);
+    let packet = Packet::of(if v4 { 1 } else { 58 }, client, vip).hop_limit(hops(rng)).payload(&message);
     if v4 { ipv4(rng, packet, false).frame() } else { ipv6(rng, packet, false).frame() }
 }
 

@@ -1,18 +1,23 @@
 //! The balancers that program and model are compared on.
 
 use lb_common::backend::{Departure, LinkAddress};
-use lb_tests::fixture::balancer::{Balancer, ELSEWHERE, LOOPBACK, way};
+use lb_tests::fixture::balancer::{Balancer, way};
 use lb_userspace::{
     dataplane::{Operation, Way},
     neighbour::NextHop,
 };
 
-/// Backends by the last part of their address, in both families: interface, VLAN and MTU on the way.
-const WAYS: &[(u8, u32, u16, u32)] = &[
-    (11, LOOPBACK, 0, 1500),
-    (12, ELSEWHERE, 0, 1400),
-    (13, LOOPBACK, 100, 1500),
-    (14, ELSEWHERE, 4094, 9000),
+use super::ground::ELSEWHERE;
+
+/// Backends by the last part of their address, in both families: whether they are behind the interface that packets come
+/// in by, VLAN and MTU on the way.
+const WAYS: &[(u8, bool, u16, u32)] = &[
+    (11, true, 0, 1500),
+    (12, false, 0, 1400),
+    (13, true, 100, 1500),
+    (14, false, 4094, 9000),
+    (16, true, 0, 1500),
+    (17, false, 0, 1500),
 ];
 /// A backend whose next hop never answers.
 const SILENT: u8 = 15;
@@ -30,7 +35,7 @@ impl Service {
         let Self { name, address, protocol, forwarding, backends } = self;
         let alone = name.contains("any") || *name == "v6-gue";
         let hash_on = if alone { "addresses" } else { "flow" };
-        let clamped = ["v4-dsr", "v4-ipip", "v6-ipip", "v6-gue"].contains(name);
+        let clamped = ["v4-dsr", "v4-ipip", "v6-ipip", "v6-gue", "v4-nat"].contains(name);
         let mss = if clamped { "mss = 1200\n" } else { "" };
         let start = format!(
             "[[service]]\nname = \"{name}\"\naddress = \"{address}\"\nprotocol = \"{protocol}\"\n\
@@ -65,6 +70,11 @@ const BOTH: &[&str] = &[
     "2001:db8:18::14",
 ];
 
+/// With a port of their own, and with the service's.
+const NAT4: &[&str] = &["198.18.0.11:8080", "198.18.0.12:8080", "198.18.0.13:8080", "198.18.0.14"];
+const NAT6: &[&str] =
+    &["[2001:db8:18::11]:8080", "[2001:db8:18::12]:8080", "[2001:db8:18::13]:8080", "2001:db8:18::14"];
+
 /// Every forwarding mode, family and protocol, and services that cannot deliver.
 const SERVICES: &[Service] = &[
     service("v4-dsr", "192.0.2.10:80", "tcp", "l2-dsr", V4),
@@ -81,6 +91,14 @@ const SERVICES: &[Service] = &[
     service("v6-ipip-any", "[2001:db8::21]:0", "udp", "ipip", BOTH),
     service("v6-gue", "[2001:db8::30]:80", "tcp", "gue", BOTH),
     service("v6-gue-udp", "[2001:db8::30]:53", "udp", "gue", BOTH),
+    service("v4-nat", "192.0.2.50:80", "tcp", "nat", NAT4),
+    service("v4-nat-udp", "192.0.2.50:53", "udp", "nat", NAT4),
+    service("v4-nat-any", "192.0.2.51:0", "tcp", "nat", &["198.18.0.16", "198.18.0.17"]),
+    service("v4-nat-one", "192.0.2.51:8583", "tcp", "nat", &["198.18.0.16"]),
+    service("v6-nat", "[2001:db8::50]:80", "tcp", "nat", NAT6),
+    service("v6-nat-udp", "[2001:db8::50]:53", "udp", "nat", NAT6),
+    service("v6-nat-any", "[2001:db8::51]:0", "udp", "nat", &["2001:db8:18::16", "2001:db8:18::17"]),
+    service("v6-nat-one", "[2001:db8::51]:8583", "udp", "nat", &["2001:db8:18::16"]),
     service("v4-nobody", "192.0.2.40:80", "tcp", "l2-dsr", &[]),
     service("v6-nobody", "[2001:db8::40]:53", "udp", "l2-dsr", &[]),
     service("v4-silent", "192.0.2.41:53", "udp", "ipip", &["198.18.0.15"]),
@@ -104,17 +122,19 @@ pub const SITES: &[Site] = &[
         wanted: |_| true,
         // A prefix whose low 16 bits all vary: only so does the sum of the outer checksum overflow twice.
         daemon: "tunnel_source = [\"198.18.0.0/15\", \"2001:db8:64::/64\"]\ngue_port = 5555\n",
-        share: 700,
+        share: 600,
     },
     Site { name: "everything, own addresses", wanted: |_| true, daemon: "", share: 150 },
+    Site { name: "nat alone", wanted: |name| name.contains("nat"), daemon: "", share: 100 },
     Site { name: "IPv4 by l2-dsr alone", wanted: |name| name.starts_with("v4-dsr"), daemon: "", share: 50 },
     Site { name: "ipip alone", wanted: |name| name.contains("ipip"), daemon: "", share: 50 },
     Site { name: "one service by gue over IPv6", wanted: |name| name == "v6-gue", daemon: "", share: 50 },
 ];
 
-fn ways() -> Vec<NextHop> {
+fn ways(ingress: u32) -> Vec<NextHop> {
     let mut ways = Vec::new();
-    for &(host, port, vlan, mtu) in WAYS {
+    for &(host, near, vlan, mtu) in WAYS {
+        let port = if near { ingress } else { ELSEWHERE };
         for (address, own) in
             [(format!("198.18.0.{host}"), "198.18.0.2"), (format!("2001:db8:18::{host}"), "2001:db8:18::2")]
         {
@@ -127,11 +147,11 @@ fn ways() -> Vec<NextHop> {
     ways
 }
 
-/// Loads a balancer of the kind; services called "lost" have lost the way to their backend.
-pub fn load(site: &Site) -> Balancer {
+/// Loads a balancer of the kind, which packets come in to by the interface of that index; services called "lost" have lost the way to their backend.
+pub fn load(site: &Site, ingress: u32) -> Balancer {
     let wanted = SERVICES.iter().filter(|service| (site.wanted)(service.name));
     let text = wanted.fold(site.daemon.to_owned(), |text, service| text + &service.table());
-    let mut balancer = Balancer::load(&text, &ways()).unwrap();
+    let mut balancer = Balancer::load(&text, &ways(ingress)).unwrap().with_ingress(ingress);
     let nowhere = Way {
         next_hop: LinkAddress { mac: [0; 6], flags: 0 },
         departure: Departure { mac: [0; 6], vlan: 0 },

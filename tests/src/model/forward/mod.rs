@@ -1,6 +1,7 @@
 //! The forwarding modes: the frame that leaves for a backend.
 
 pub mod l2_dsr;
+pub mod nat;
 pub mod tunnel;
 
 use lb_common::{
@@ -14,23 +15,24 @@ use super::{Arrival, ip::Packet, link::Link};
 pub enum Refusal {
     /// It is dropped.
     Drop(DropReason),
-    /// Only so many bytes fit into the tunnel.
+    /// Only so many bytes fit.
     TooBig(u32),
 }
 
-/// The frame for the backend.
+/// The frame for the backend, from the flow's hash and, for an ICMP error, where its quotation has the ports.
 pub fn rewrite(
     arrival: Arrival<'_>,
     link: &Link,
     packet: &Packet,
     backend: &Backend,
-    hash: u64,
+    (hash, quoted): (u64, Option<usize>),
 ) -> Result<Vec<u8>, Refusal> {
     if !backend.next_hop.is_resolved() {
         return Err(Refusal::Drop(DropReason::NoNextHop));
     }
     let (kind, above) = match Forwarding::from_number(backend.forwarding) {
         Some(Forwarding::L2Dsr) | None => l2_dsr::above(arrival.frame, link),
+        Some(Forwarding::Nat) => nat::above(arrival.frame, link, packet, backend, quoted)?,
         Some(mode) => tunnel::above(arrival.frame, packet, backend, mode, hash)?,
     };
     let frame = [header(link, backend, kind), above].concat();
