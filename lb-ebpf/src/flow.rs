@@ -108,9 +108,7 @@ impl Flow {
         };
         let [_, _, high, low] = ports.to_le_bytes();
         let service = service::find(ends, [high, low], transport.protocol).ok_or(PassReason::NoService)?;
-        // Of no data nothing is read, and the frame may have ended within the headers.
-        let cut_short = beyond == 0 && transport.cursor.peek::<[u8; 0]>().is_none();
-        if cut_short || !transport.is_complete(beyond) {
+        if !transport.has_rest(beyond) {
             self.drop(DropReason::IpLength, service.id);
             return Ok(());
         }

@@ -266,7 +266,7 @@ fn find(ends: &impl Ends, ports: u32, protocol: u8) -> Option<&'static ReturnEnd
 #[inline(always)]
 fn check(transport: &Transport<'_>, beyond: usize) -> Result<(), DropReason> {
     match transport.part {
-        Part::Later(_) if transport.is_complete(beyond) => Ok(()),
+        Part::Later(_) if transport.has_rest(beyond) => Ok(()),
         Part::Later(_) => Err(DropReason::IpLength),
         _ => transport.check(beyond).map(|_| ()),
     }

@@ -31,11 +31,14 @@ use agreement::{
     shrink::shrink,
     site::{self, SITES, Site},
 };
-use lb_common::counters::{DropReason, Verdict};
+use lb_common::{
+    counters::{DropReason, Verdict},
+    service::TCP,
+};
 use lb_tests::{
     fixture::{
         balancer::{Balancer, HASH_KEY, HEADROOM, Ran},
-        frame::Frame,
+        frame::{Frame, IP, Packet},
     },
     model::{Answer, Arrival, Model, tally::Tally},
 };
@@ -235,6 +238,23 @@ fn every_backend_was_reached(site: &Site, sum: &Tally) {
         let returns = installed.returns.values().any(|end| end.backend == backend.index);
         assert_eq!(returned, returns, "{}: answers of {} {:?}", site.name, backend.name, backend.record);
     }
+}
+
+/// The rest of an answer that has no data, cut within its options: shorter than it says.
+#[test]
+fn an_answer_cut_within_its_headers_agrees() {
+    in_namespace(|| {
+        let pair = Pair::load(&SITES[0]);
+        let [from, to] = ["198.18.0.11:8080", "198.18.0.1:40000"].map(|end| end.parse().unwrap());
+        let part = |flags| Packet::of(TCP, from, to).ip_options(&[1; 40]).fragment(flags).frame();
+        let first = Input { frame: part(0x2000), metadata: 0 };
+        assert_eq!(pair.disagreement(&first), None);
+        let rest = part(0xb9).with(IP + 2, &[0, 60]);
+        for length in [IP + 60, IP + 59, IP + 20] {
+            let rest = Input { frame: rest.clone().cut(length), metadata: 0 };
+            assert_eq!(pair.disagreement(&rest), None, "{length} bytes");
+        }
+    });
 }
 
 /// A packet without a service finds the model as it finds the program.

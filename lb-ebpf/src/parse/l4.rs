@@ -107,6 +107,15 @@ impl Transport<'_> {
         self.length <= self.cursor.remaining() + beyond
     }
 
+    /// The same of a later fragment, of which nothing is read behind the IP header: one without data may have ended within its
+    /// headers.
+    #[inline(always)]
+    #[must_use]
+    pub fn has_rest(&self, beyond: usize) -> bool {
+        let cut_short = beyond == 0 && self.cursor.peek::<[u8; 0]>().is_none();
+        !cut_short && self.is_complete(beyond)
+    }
+
     /// Checks lengths and header of a packet that is for a service; `beyond` as for [`Self::is_complete`]. `true`: it
     /// opens a TCP connection.
     #[inline(always)]
