@@ -33,7 +33,7 @@ use agreement::{
 };
 use lb_common::{
     counters::{DropReason, Verdict},
-    service::TCP,
+    service::{TCP, UDP},
 };
 use lb_tests::{
     fixture::{
@@ -253,6 +253,26 @@ fn an_answer_cut_within_its_headers_agrees() {
         for length in [IP + 60, IP + 59, IP + 20] {
             let rest = Input { frame: rest.clone().cut(length), metadata: 0 };
             assert_eq!(pair.disagreement(&rest), None, "{length} bytes");
+        }
+    });
+}
+
+/// Every UDP checksum, right or wrong: one of them comes to 0 and one is none, which random packets seldom have.
+#[test]
+fn every_udp_checksum_agrees() {
+    in_namespace(|| {
+        let pair = Pair::load(&SITES[0]);
+        let there = ("198.18.0.1:40000", "192.0.2.50:53", IP + 20 + 6);
+        let back = ("[2001:db8:18::11]:8080", "[2001:db8:18::1]:40000", IP + 40 + 6);
+        for (from, to, at) in [there, back] {
+            let frame = Packet::of(UDP, from.parse().unwrap(), to.parse().unwrap()).frame();
+            for checksum in 0..=u16::MAX {
+                let frame = frame.clone().with(at, &checksum.to_be_bytes());
+                let input = Input { frame, metadata: 0 };
+                let answer = pair.modelled(&input);
+                assert!(answer.backend.is_some(), "{answer:?}");
+                assert!(pair.agrees(&input, &answer), "{:?}", pair.disagreement(&input));
+            }
         }
     });
 }
