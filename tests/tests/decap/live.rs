@@ -64,6 +64,9 @@ impl Tunnel {
 /// Carries packets to VIPs through the tunnel while `work` runs.
 fn through<T>(bed: &Bed, tunnel: Tunnel, work: impl FnOnce() -> T) -> T {
     let vip = bed.vip(tunnel.inner_v6).unwrap();
+    // The kernel gets the packets too, and without a route it would tell the client so (ICMPv6 "no route"), which ends
+    // a connection that is being opened whenever the client hears it between two of its own steps.
+    bed.balancer().namespace().ip(&[format!("route replace blackhole {vip}")]).unwrap();
     let (incoming, outgoing) = bed
         .balancer()
         .run_in(|| {
