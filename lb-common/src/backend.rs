@@ -16,6 +16,8 @@ pub struct LinkAddress {
 pub mod link_flags {
     /// The address is known. Without it a packet is dropped with the reason `no-next-hop`.
     pub const RESOLVED: u16 = 1 << 0;
+    /// The backend is dead or gone: flows that it owned are chosen anew, and no slot's `previous` leads to it.
+    pub const DOWN: u16 = 1 << 1;
 }
 
 /// The interface that leads to a backend, in one aligned 64-bit word, stored and loaded whole.
@@ -145,6 +147,20 @@ impl LinkAddress {
     #[must_use]
     pub const fn is_resolved(self) -> bool {
         self.flags & link_flags::RESOLVED != 0
+    }
+
+    /// Whether the backend is dead or gone.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_down(self) -> bool {
+        self.flags & link_flags::DOWN != 0
+    }
+
+    /// The same, of a backend that is dead or gone, or not.
+    #[must_use]
+    pub const fn with_down(self, down: bool) -> Self {
+        let flags = self.flags & !link_flags::DOWN;
+        Self { flags: if down { flags | link_flags::DOWN } else { flags }, ..self }
     }
 
     /// The word as it stands in the map.

@@ -11,6 +11,7 @@ pub mod answer;
 pub mod backend;
 pub mod counters;
 pub mod decap;
+pub mod flow;
 pub mod fragment;
 pub mod hash;
 pub mod label;
@@ -21,4 +22,4 @@ pub mod service;
 pub mod slot;
 
 /// Version of the layout and meaning of every map. The daemon adopts pinned maps only of its own version.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;

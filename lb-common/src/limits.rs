@@ -19,3 +19,7 @@ pub const MAX_BACKENDS: u32 = u16::MAX as u32;
 pub const MAX_PLAIN_MTU: u32 = 3_400;
 /// IPv6 extension headers that are walked before a packet counts as malformed.
 pub const MAX_EXTENSION_HEADERS: usize = 6;
+/// Entries of each family's flow table when the configuration names no number.
+pub const DEFAULT_FLOWS: u32 = 262_144;
+/// Backends of a service that round-robin looks through for the place where a new client starts.
+pub const MAX_RING_SEARCH: u32 = 64;

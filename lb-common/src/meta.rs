@@ -22,8 +22,27 @@ pub mod features {
     pub const ADDRESSES_ONLY: u32 = 1 << 7;
     /// A service clamps the segment size.
     pub const MSS: u32 = 1 << 8;
+    /// A service's algorithm is round-robin.
+    pub const ROUND_ROBIN: u32 = 1 << 9;
+    /// A service's algorithm is round-robin for each client.
+    pub const PER_CLIENT: u32 = 1 << 10;
+    /// A service's algorithm is least-connections.
+    pub const LEAST_CONNECTIONS: u32 = 1 << 11;
     /// Every bit that this build knows.
-    pub const ALL: u32 = IPV6 | EVERY_PORT | UDP | IPIP | GUE | NAT | JUMBO | ADDRESSES_ONLY | MSS;
+    pub const ALL: u32 = IPV6
+        | EVERY_PORT
+        | UDP
+        | IPIP
+        | GUE
+        | NAT
+        | JUMBO
+        | ADDRESSES_ONLY
+        | MSS
+        | ROUND_ROBIN
+        | PER_CLIENT
+        | LEAST_CONNECTIONS;
+    /// For tests alone: the time is what CLOCK says. No configuration asks for it.
+    pub const TEST_CLOCK: u32 = 1 << 31;
 }
 
 /// The record at index 0 of META.

@@ -36,16 +36,27 @@ pub struct Service {
     pub mss: u16,
     /// Bits of [`service_flags`].
     pub flags: u16,
+    /// With [`service_flags::PER_CLIENT`]: how many backends take new connections. SLOTS names each of them once, in as
+    /// many places right behind the service's table.
+    pub ring: u32,
 }
 
 /// Bits of [`Service::flags`].
 pub mod service_flags {
     /// The flow's hash is of the addresses alone: all connections of a client go to one backend, and so do fragments.
     pub const ADDRESSES_ONLY: u16 = 1 << 0;
+    /// Each new connection takes the next slot of the table; all flows are remembered.
+    pub const ROUND_ROBIN: u16 = 1 << 1;
+    /// Each new connection goes to the less loaded of two slots' backends; all flows are remembered.
+    pub const LEAST_CONNECTIONS: u16 = 1 << 2;
+    /// With [`ROUND_ROBIN`]: each client walks the backends on its own.
+    pub const PER_CLIENT: u16 = 1 << 3;
+    /// Any of those that remember all flows.
+    pub const TRACKS_ALL: u16 = ROUND_ROBIN | LEAST_CONNECTIONS;
 }
 
 const _: () = assert!(size_of::<ServiceKey>() == 20);
-const _: () = assert!(size_of::<Service>() == 16);
+const _: () = assert!(size_of::<Service>() == 20);
 
 impl ServiceKey {
     /// The key of a service; `port` in host byte order.

@@ -5,17 +5,20 @@ use bytemuck::Zeroable;
 use lb_common::answer::Budget;
 use lb_common::backend::{Backend, Departure, Forwarding, LinkAddress, link_flags};
 use lb_common::counters::{BackendStats, PacketCount, ServiceStats, VERDICT_COUNTERS, Verdict};
+use lb_common::flow::{
+    ClientKey, FlowClass, FlowEntry, FlowKeyV4, FlowKeyV6, Load, Overflow, Owner, TICK_SHIFT, TrackStats,
+};
 use lb_common::fragment::{FRAGMENT_SECONDS, Fragment, FragmentKey};
 use lb_common::label::{BackendLabel, Name, ServiceLabel};
 use lb_common::meta::{Meta, features};
 use lb_common::nat::{ReturnEnd, ReturnKey};
-use lb_common::service::{Service, ServiceKey};
+use lb_common::service::{Service, ServiceKey, service_flags};
 use lb_common::slot::{NO_BACKEND, Phase, Slot};
 use lb_common::{ABI_VERSION, limits};
 use std::fmt::Write;
 
 /// Every version with its fingerprint. Released lines never change; a new layout is a new line.
-const RECORDED: &[(u32, u64)] = &[(1, 0x4167_6e17_711a_d3f4)];
+const RECORDED: &[(u32, u64)] = &[(1, 0x4167_6e17_711a_d3f4), (2, 0x2cdb_4089_987d_2b5d)];
 
 /// Adds name, size and alignment of a record, and offset and size of each of its fields. The pattern makes a
 /// field that is not listed a compile error.
@@ -39,7 +42,7 @@ fn layout() -> Result<String, std::fmt::Error> {
     let mut text = String::new();
     describe! { text,
         ServiceKey { address, port, protocol, reserved }
-        Service { id, first_slot, slot_mask, mss, flags }
+        Service { id, first_slot, slot_mask, mss, flags, ring }
         Slot { backend, previous, since }
         LinkAddress { mac, flags }
         Departure { mac, vlan }
@@ -49,6 +52,14 @@ fn layout() -> Result<String, std::fmt::Error> {
         BackendStats { packets, bytes, connections, return_packets, return_bytes }
         ReturnKey { address, port, protocol, reserved }
         ReturnEnd { address, service, port, backend }
+        FlowKeyV4 { source, ports, service }
+        FlowKeyV6 { source, ports, service }
+        Owner { backend, class, generation }
+        FlowEntry { owner, seen, reserved }
+        Overflow { at, count }
+        Load { live, weight }
+        ClientKey { source, service }
+        TrackStats { lookups, hits, opened, learned, reused, orphaned, overflows }
         FragmentKey { source, destination, identification, protocol }
         Fragment { ports, seen }
         Budget { saved, at }
@@ -58,8 +69,10 @@ fn layout() -> Result<String, std::fmt::Error> {
     }
     writeln!(text, "Name {} {}", size_of::<Name>(), align_of::<Name>())?;
     constants! { text,
-        NO_BACKEND, link_flags::RESOLVED, Forwarding::L2Dsr as u8, Forwarding::Ipip as u8, Forwarding::Gue as u8, Forwarding::Nat as u8,
-        features::IPV6, features::EVERY_PORT, features::UDP, features::IPIP, features::GUE, features::NAT, features::JUMBO, features::ADDRESSES_ONLY, features::MSS, VERDICT_COUNTERS,
+        NO_BACKEND, link_flags::RESOLVED, link_flags::DOWN, Forwarding::L2Dsr as u8, Forwarding::Ipip as u8, Forwarding::Gue as u8, Forwarding::Nat as u8,
+        features::IPV6, features::EVERY_PORT, features::UDP, features::IPIP, features::GUE, features::NAT, features::JUMBO, features::ADDRESSES_ONLY, features::MSS, features::ROUND_ROBIN, features::PER_CLIENT, features::LEAST_CONNECTIONS,
+        service_flags::ADDRESSES_ONLY, service_flags::ROUND_ROBIN, service_flags::LEAST_CONNECTIONS, service_flags::PER_CLIENT, FlowClass::Opening as u16,
+        FlowClass::Open as u16, FlowClass::Closing as u16, TICK_SHIFT, VERDICT_COUNTERS,
         FRAGMENT_SECONDS, limits::NAME_BYTES, limits::MAX_SERVICES, limits::MAX_BACKENDS,
     }
     for bits in 0..4u32 {

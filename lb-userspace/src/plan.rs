@@ -190,7 +190,14 @@ impl<'i> Planner<'i> {
         if !slots.is_empty() {
             self.push(Phase::Slots, Operation::SetSlots { service: desired.name.clone(), slots });
         }
-        Ok(Service { id, first_slot, slot_mask: desired.slots - 1, mss: desired.mss, flags: desired.flags })
+        Ok(Service {
+            id,
+            first_slot,
+            slot_mask: desired.slots - 1,
+            mss: desired.mss,
+            flags: desired.flags,
+            ring: 0,
+        })
     }
 
     fn vips(&mut self, desired: &[DesiredService]) {
