@@ -253,5 +253,6 @@ fn record(service: u32, forwarding: Forwarding, desired: &DesiredBackend) -> Bac
 /// The record with what may change left out.
 fn fixed(record: &Backend) -> [u8; 64] {
     let nowhere = Way::of(&bytemuck::Zeroable::zeroed());
-    bytemuck::cast(nowhere.on(Backend { generation: 0, ..*record }))
+    let up = record.next_hop.with_down(false);
+    bytemuck::cast(nowhere.on(Backend { generation: 0, next_hop: up, ..*record }))
 }

@@ -229,6 +229,7 @@ pub fn sizes_of(services: &[Service]) -> Sizes {
         // A changed backend gets a new index before the old one is free: twice the number, and index 0.
         backends: (backends as u32 * 2 + 1).next_power_of_two().clamp(1024, MAX_BACKENDS + 1),
         slots: (slots * 2).next_power_of_two().max(1 << 18),
+        flows: 262_144,
     }
 }
 

@@ -16,7 +16,7 @@ fn bits() -> Vec<u32> {
 fn every_pair_of_features_passes_the_verifier() {
     let bits = bits();
     let pairs = bits.iter().enumerate().flat_map(|(i, a)| bits[i..].iter().map(move |b| a | b));
-    let sizes = Sizes { services: 16, backends: 16, slots: 256 };
+    let sizes = Sizes { services: 16, backends: 16, slots: 256, flows: 64 };
     let (mut loaded, mut refused) = (0, Vec::new());
     for features in pairs.chain([0, features::ALL]) {
         let pins = Pins::new().unwrap();

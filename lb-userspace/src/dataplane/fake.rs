@@ -1,7 +1,11 @@
 //! The maps in memory, for tests: the same rules as the kernel's, and a failure to order.
 
-use super::{Dataplane, Error, Installed, InstalledService, Operation, Sizes};
+mod flows;
+
+use super::{Dataplane, Error, Installed, InstalledBackend, InstalledService, Operation, Sizes, ring_range};
+use flows::Flows;
 use lb_common::{
+    backend::Backend,
     nat::{ReturnEnd, ReturnKey},
     service::{Service, ServiceKey},
     slot::{BackendIndex, Slot},
@@ -15,10 +19,11 @@ pub struct Fake {
     services: BTreeMap<ServiceKey, Service>,
     names: BTreeMap<u32, String>,
     slots: Vec<Slot>,
-    backends: BTreeMap<BackendIndex, super::InstalledBackend>,
-    generations: Vec<u32>,
+    labels: BTreeMap<BackendIndex, (String, u32)>,
+    records: Vec<Backend>,
     vips: BTreeMap<IpAddr, u32>,
     returns: BTreeMap<ReturnKey, ReturnEnd>,
+    flows: Flows,
     /// Operations that succeed before every further one fails; `None`: all succeed.
     pub fail_after: Option<usize>,
 }
@@ -32,34 +37,71 @@ impl Fake {
             services: BTreeMap::new(),
             names: BTreeMap::new(),
             slots: vec![Slot::EMPTY; sizes.slots as usize],
-            backends: BTreeMap::new(),
-            generations: vec![0; sizes.backends as usize],
+            labels: BTreeMap::new(),
+            records: vec![bytemuck::Zeroable::zeroed(); sizes.backends as usize],
             vips: BTreeMap::new(),
             returns: BTreeMap::new(),
+            flows: Flows::new(sizes),
             fail_after: None,
         }
     }
 
-    fn backend(&mut self, index: BackendIndex) -> Result<&mut super::InstalledBackend, Error> {
-        self.backends.get_mut(&index).ok_or_else(|| refused("BACKENDS", "no such backend"))
+    /// The record of a service, as packets find it.
+    #[must_use]
+    pub fn service(&self, key: &ServiceKey) -> Option<&Service> {
+        self.services.get(key)
+    }
+
+    /// A slot, by its index in SLOTS.
+    #[must_use]
+    pub fn slot(&self, index: u32) -> Option<Slot> {
+        self.slots.get(index as usize).copied()
+    }
+
+    /// A record of BACKENDS, in use or not.
+    #[must_use]
+    pub fn backend(&self, index: BackendIndex) -> Option<&Backend> {
+        self.records.get(usize::from(index))
+    }
+
+    fn record(&mut self, index: BackendIndex) -> Result<&mut Backend, Error> {
+        let named = self.labels.contains_key(&index);
+        let record = self.records.get_mut(usize::from(index)).filter(|_| named);
+        record.ok_or_else(|| refused("BACKENDS", "no such backend"))
+    }
+
+    fn add_backend(&mut self, backend: &InstalledBackend) -> Result<(), Error> {
+        let InstalledBackend { index, name, weight, record } = backend;
+        let place = self.records.get_mut(usize::from(*index));
+        let place = place.ok_or_else(|| refused("BACKENDS", "an index past the end"))?;
+        if self.labels.contains_key(index) || record.generation <= place.generation {
+            return Err(refused("BACKENDS", "an index reused under a live generation"));
+        }
+        *place = *record;
+        self.labels.insert(*index, (name.clone(), *weight));
+        self.flows.begin_load(*index, *weight);
+        Ok(())
+    }
+
+    fn set_down(&mut self, index: BackendIndex, down: bool) -> Result<(), Error> {
+        let record = self.record(index)?;
+        record.next_hop = record.next_hop.with_down(down);
+        Ok(())
     }
 
     fn perform(&mut self, operation: &Operation) -> Result<(), Error> {
         match operation {
-            Operation::AddBackend(backend) => {
-                let place = self.generations.get_mut(usize::from(backend.index));
-                let place = place.ok_or_else(|| refused("BACKENDS", "an index past the end"))?;
-                if self.backends.contains_key(&backend.index) || backend.record.generation <= *place {
-                    return Err(refused("BACKENDS", "an index reused under a live generation"));
-                }
-                *place = backend.record.generation;
-                self.backends.insert(backend.index, backend.clone());
-            }
+            Operation::AddBackend(backend) => self.add_backend(backend)?,
             Operation::SetWay { index, way } => {
-                let record = &mut self.backend(*index)?.record;
+                let record = self.record(*index)?;
                 *record = way.on(*record);
             }
-            Operation::SetWeight { index, weight } => self.backend(*index)?.weight = *weight,
+            Operation::SetWeight { index, weight } => {
+                self.record(*index)?;
+                self.labels.entry(*index).and_modify(|label| label.1 = *weight);
+                self.flows.set_load_weight(*index, *weight);
+            }
+            Operation::SetDown { index, down } => self.set_down(*index, *down)?,
             Operation::SetSlots { slots, .. } => {
                 for (index, slot) in slots {
                     let place = self.slots.get_mut(*index as usize);
@@ -85,7 +127,8 @@ impl Fake {
                 self.names.remove(id);
             }
             Operation::FreeBackend { index } => {
-                self.backends.remove(index).ok_or_else(|| refused("BACKENDS", "no such backend"))?;
+                self.set_down(*index, true)?;
+                self.labels.remove(index);
             }
             Operation::PutReturn { key, end } => {
                 self.returns.insert(*key, *end);
@@ -96,26 +139,28 @@ impl Fake {
         }
         Ok(())
     }
+
+    fn installed_service(&self, key: ServiceKey, record: Service) -> Result<InstalledService, Error> {
+        let range = record.first_slot as usize..=(record.first_slot + record.slot_mask) as usize;
+        let slots = self.slots.get(range).ok_or_else(|| refused("SLOTS", "a range past the end"))?.to_vec();
+        let name = self.names.get(&record.id).cloned().unwrap_or_default();
+        let ring = ring_range(&record).filter_map(|index| Some(self.slot(index)?.backend)).collect();
+        Ok(InstalledService { name, key, record, slots, ring })
+    }
 }
 
 impl Dataplane for Fake {
     fn installed(&self) -> Result<Installed, Error> {
-        let services = self.services.iter().map(|(&key, &record)| {
-            let range = record.first_slot as usize..=(record.first_slot + record.slot_mask) as usize;
-            let slots =
-                self.slots.get(range).ok_or_else(|| refused("SLOTS", "a range past the end"))?.to_vec();
-            Ok(InstalledService {
-                name: self.names.get(&record.id).cloned().unwrap_or_default(),
-                key,
-                record,
-                slots,
-            })
+        let services = self.services.iter().map(|(&key, &record)| self.installed_service(key, record));
+        let backends = self.labels.iter().map(|(&index, (name, weight))| {
+            let record = self.records[usize::from(index)];
+            InstalledBackend { index, name: name.clone(), weight: *weight, record }
         });
         Ok(Installed {
             sizes: self.sizes,
             services: services.collect::<Result<_, Error>>()?,
-            backends: self.backends.values().cloned().collect(),
-            generations: self.generations.clone(),
+            backends: backends.collect(),
+            generations: self.records.iter().map(|record| record.generation).collect(),
             vips: self.vips.iter().map(|(&address, &services)| (address, services)).collect(),
             returns: self.returns.clone(),
         })

@@ -3,6 +3,7 @@
 use super::{
     Dataplane, Error, Installed, InstalledBackend, InstalledService, Operation, Sizes, Way,
     mapped::MappedArray,
+    ring_range,
     stats::{Sum, VerdictCounts},
 };
 use aya::{
@@ -13,6 +14,7 @@ use bytemuck::Pod;
 use lb_common::{
     backend::Backend,
     counters::{BackendStats, PacketCount, ServiceStats, Verdict},
+    flow::Load,
     label::{BackendLabel, Name, ServiceLabel},
     meta::Meta,
     nat::{ReturnEnd, ReturnKey},
@@ -59,6 +61,9 @@ pub struct Kernel {
     returns: HashMap<MapData, Record<ReturnKey>, Record<ReturnEnd>>,
     service_labels: MappedArray<ServiceLabel>,
     backend_labels: MappedArray<BackendLabel>,
+    loads: Option<MappedArray<Load>>,
+    /// Entries of each flow table.
+    flows: u32,
     service_stats: PerCpuArray<MapData, Record<ServiceStats>>,
     backend_stats: PerCpuArray<MapData, Record<BackendStats>>,
     verdicts: PerCpuArray<MapData, Record<PacketCount>>,
@@ -79,6 +84,8 @@ impl Kernel {
             backends: mapped(pin_dir, "BACKENDS")?,
             service_labels: mapped(pin_dir, "SERVICE_LABELS")?,
             backend_labels: mapped(pin_dir, "BACKEND_LABELS")?,
+            loads: is_pinned(pin_dir, "LOADS").then(|| mapped(pin_dir, "LOADS")).transpose()?,
+            flows: entries(pin_dir, "FLOWS_V4")?,
             service_stats: per_cpu(pin_dir, "SERVICE_STATS")?,
             backend_stats: per_cpu(pin_dir, "BACKEND_STATS")?,
             verdicts: per_cpu(pin_dir, "VERDICTS")?,
@@ -100,7 +107,12 @@ impl Kernel {
     /// Entries of each map.
     #[must_use]
     pub const fn sizes(&self) -> Sizes {
-        Sizes { services: self.service_labels.len(), backends: self.backends.len(), slots: self.slots.len() }
+        Sizes {
+            services: self.service_labels.len(),
+            backends: self.backends.len(),
+            slots: self.slots.len(),
+            flows: self.flows,
+        }
     }
 
     /// Counters of a backend.
@@ -125,7 +137,10 @@ impl Kernel {
         let end = record.first_slot.checked_add(record.slot_mask)?;
         let slots =
             (record.first_slot..=end).map(|index| self.slots.get(index)).collect::<Option<Vec<_>>>()?;
-        Some(InstalledService { name, key, record, slots })
+        record.ring.checked_add(end)?;
+        let ring = ring_range(&record).map(|index| Some(self.slots.get(index)?.backend));
+        let ring = ring.collect::<Option<_>>()?;
+        Some(InstalledService { name, key, record, slots, ring })
     }
 
     fn installed_backends(&self) -> Vec<InstalledBackend> {
@@ -152,6 +167,7 @@ impl Kernel {
     fn add_backend(&mut self, backend: &InstalledBackend) -> Result<(), Error> {
         let index = backend.index.into();
         self.backend_stats.set(index, zeros()?, 0).map_err(write("BACKEND_STATS"))?;
+        self.set_load(index, &Load { live: 0, weight: backend.weight.into() })?;
         self.backends.set(index, &backend.record).map_err(Error::map("write", "BACKENDS"))?;
         let name = Name::new(&backend.name).unwrap_or(bytemuck::Zeroable::zeroed());
         let label = BackendLabel { name, weight: backend.weight, service: backend.service() };
@@ -174,8 +190,29 @@ impl Kernel {
         })
     }
 
+    /// What least-connections knows of a backend, as it begins.
+    fn set_load(&self, index: u32, load: &Load) -> Result<(), Error> {
+        let Some(loads) = &self.loads else { return Ok(()) };
+        loads.set(index, load).map_err(Error::map("write", "LOADS"))
+    }
+
+    /// The weight alone: packets count connections beside it.
+    fn set_load_weight(&self, index: u32, weight: u32) -> Result<(), Error> {
+        let Some(loads) = &self.loads else { return Ok(()) };
+        loads.set_word(index, offset_of!(Load, weight), weight.into()).map_err(Error::map("write", "LOADS"))
+    }
+
+    /// One store of the word that the MAC address is in, which nobody else writes.
+    fn set_down(&self, index: u32, down: bool) -> Result<(), Error> {
+        let record = self.backends.get(index).unwrap_or(bytemuck::Zeroable::zeroed());
+        let word = record.next_hop.with_down(down).to_word();
+        let offset = offset_of!(Backend, next_hop);
+        self.backends.set_word(index, offset, word).map_err(Error::map("write", "BACKENDS"))
+    }
+
     fn set_weight(&mut self, index: BackendIndex, weight: u32) -> Result<(), Error> {
         let index = index.into();
+        self.set_load_weight(index, weight)?;
         let label = self.backend_labels.get(index).unwrap_or(bytemuck::Zeroable::zeroed());
         let label = BackendLabel { weight, ..label };
         self.backend_labels.set(index, &label).map_err(Error::map("write", "BACKEND_LABELS"))
@@ -188,6 +225,7 @@ impl Kernel {
     }
 
     fn free_backend(&mut self, index: BackendIndex) -> Result<(), Error> {
+        self.set_down(index.into(), true)?;
         let label = bytemuck::Zeroable::zeroed();
         // The record stays: a packet that chose the backend a moment ago still reaches it.
         self.backend_labels.set(index.into(), &label).map_err(Error::map("write", "BACKEND_LABELS"))
@@ -226,6 +264,7 @@ impl Dataplane for Kernel {
             Operation::AddBackend(backend) => self.add_backend(backend),
             Operation::SetWay { index, way } => self.set_way((*index).into(), *way),
             Operation::SetWeight { index, weight } => self.set_weight(*index, *weight),
+            Operation::SetDown { index, down } => self.set_down((*index).into(), *down),
             Operation::SetSlots { slots, .. } => slots.iter().try_for_each(|(index, slot)| {
                 self.slots.set_word(*index, 0, slot.to_word()).map_err(Error::map("write", "SLOTS"))
             }),
@@ -255,6 +294,18 @@ impl Dataplane for Kernel {
             }
         }
     }
+}
+
+/// Entries of a map; 0 where there is none.
+fn entries(pin_dir: &Path, name: &'static str) -> Result<u32, Error> {
+    if !is_pinned(pin_dir, name) {
+        return Ok(0);
+    }
+    Ok(MapInfo::from_pin(pin_dir.join(name)).map_err(open(name))?.max_entries())
+}
+
+fn is_pinned(pin_dir: &Path, name: &str) -> bool {
+    pin_dir.join(name).exists()
 }
 
 pub(super) fn pinned(pin_dir: &Path, name: &'static str) -> Result<MapData, Error> {

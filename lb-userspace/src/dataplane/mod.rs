@@ -4,12 +4,15 @@
 pub mod bpffs;
 pub mod decap;
 pub mod fake;
+mod flow_table;
 pub mod kernel;
 pub mod link;
 pub mod loader;
 pub mod mapped;
 pub mod object;
 pub mod stats;
+
+pub use flow_table::{FlowBatch, FlowCursor, FlowKey, FlowTable};
 
 use lb_common::{
     backend::{Backend, Departure, LinkAddress},
@@ -28,6 +31,8 @@ pub struct Sizes {
     pub backends: u32,
     /// Slots of all services together.
     pub slots: u32,
+    /// Entries of each family's flow table.
+    pub flows: u32,
 }
 
 /// The way to a backend: how the frames to it are addressed.
@@ -44,21 +49,22 @@ pub struct Way {
 }
 
 impl Way {
-    /// The way that a record has.
+    /// The way that a record has; whether the backend is down is no part of it.
     #[must_use]
     pub const fn of(record: &Backend) -> Self {
         Self {
-            next_hop: record.next_hop,
+            next_hop: record.next_hop.with_down(false),
             departure: record.departure,
             ifindex: record.ifindex,
             mtu: record.mtu,
         }
     }
 
-    /// The record with this way.
+    /// The record with this way, down as before or not.
     #[must_use]
     pub const fn on(self, record: Backend) -> Backend {
         let Self { next_hop, departure, ifindex, mtu } = self;
+        let next_hop = next_hop.with_down(record.next_hop.is_down());
         Backend { next_hop, departure, ifindex, mtu, ..record }
     }
 }
@@ -74,6 +80,15 @@ pub struct InstalledService {
     pub record: Service,
     /// Its slots, in order.
     pub slots: Vec<Slot>,
+    /// The backends that each client walks, behind the slots; empty unless the service is per client.
+    pub ring: Vec<BackendIndex>,
+}
+
+/// Where a service's ring lies in SLOTS: right behind its table.
+#[must_use]
+pub const fn ring_range(record: &Service) -> std::ops::Range<u32> {
+    let first = record.first_slot + record.slot_mask + 1;
+    first..first + record.ring
 }
 
 /// A backend as the maps hold it.
@@ -83,7 +98,7 @@ pub struct InstalledBackend {
     pub index: BackendIndex,
     /// Its name.
     pub name: String,
-    /// Its configured weight.
+    /// Its weight.
     pub weight: u32,
     /// Its value in BACKENDS.
     pub record: Backend,
@@ -119,7 +134,7 @@ pub struct Installed {
 pub enum Operation {
     /// Gives an index to a backend and clears its counters.
     AddBackend(InstalledBackend),
-    /// Changes the way to a backend.
+    /// Changes the way to a backend; it stays down, or not.
     SetWay {
         /// Index in BACKENDS.
         index: BackendIndex,
@@ -130,8 +145,15 @@ pub enum Operation {
     SetWeight {
         /// Index in BACKENDS.
         index: BackendIndex,
-        /// The configured weight.
+        /// The weight.
         weight: u32,
+    },
+    /// Marks a backend as dead, or as alive again: packets no longer follow flows to it, or do again.
+    SetDown {
+        /// Index in BACKENDS.
+        index: BackendIndex,
+        /// Dead.
+        down: bool,
     },
     /// Writes slots.
     SetSlots {
@@ -176,7 +198,7 @@ pub enum Operation {
         /// The service's identifier.
         id: u32,
     },
-    /// Frees a backend's index; the record keeps its generation.
+    /// Marks the backend as dead and frees its index; the record keeps its generation.
     FreeBackend {
         /// Index in BACKENDS.
         index: BackendIndex,

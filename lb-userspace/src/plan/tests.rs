@@ -15,7 +15,7 @@ use lb_common::{
 use proptest::prelude::*;
 use std::net::IpAddr;
 
-const SIZES: Sizes = Sizes { services: 16, backends: 64, slots: 4096 };
+const SIZES: Sizes = Sizes { services: 16, backends: 64, slots: 4096, flows: 64 };
 
 fn backend(number: u8, weight: u32, known: bool) -> DesiredBackend {
     DesiredBackend {
@@ -242,7 +242,7 @@ fn services_that_swap_their_addresses_are_never_missing() {
 
 #[test]
 fn maps_that_are_too_small_are_told_before_anything_changes() {
-    let maps = Fake::new(Sizes { services: 1, backends: 2, slots: 64 });
+    let maps = Fake::new(Sizes { services: 1, backends: 2, slots: 64, flows: 64 });
     let installed = maps.installed().unwrap();
     let told = |desired: &[DesiredService]| plan(&installed, desired, 0).unwrap_err().to_string();
     let two = vec![backend(1, 1, true), backend(2, 1, true)];
