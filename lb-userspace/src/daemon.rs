@@ -161,7 +161,7 @@ fn load(config: &Config, features: u32, log_packets: bool) -> anyhow::Result<Loa
     let log_level = if log_packets { aya_log::Level::Debug as u8 } else { 0 };
     let wanted =
         Specialisation { features, log_level, answer_rate: daemon.answer_rate, hash_key: hash_key.0 };
-    Ok(loader::load(&daemon.pin_dir, sizes_of(&config.services), wanted)?)
+    Ok(loader::load(&daemon.pin_dir, sizes_of(&config.services, daemon.tracking.flows), wanted)?)
 }
 
 /// Seconds of the boot clock, as slots record them.

@@ -2,7 +2,7 @@
 //! netlink knows. Takes typed events; knows no clock, socket or map.
 
 use crate::{
-    config::{Backend, Config, HashOn, Prefix, Service, TunnelSource},
+    config::{Algorithm, Backend, Config, HashOn, Prefix, Service, TunnelSource},
     dataplane::{Sizes, Way},
     neighbour::NextHop,
 };
@@ -55,6 +55,8 @@ pub struct DesiredService {
     pub mss: u16,
     /// Bits of [`service_flags`].
     pub flags: u16,
+    /// How its table is filled.
+    pub algorithm: Algorithm,
     /// Its backends, sorted by name.
     pub backends: Vec<DesiredBackend>,
 }
@@ -170,7 +172,8 @@ impl State {
             key: service.key(),
             slots: service.slots,
             mss: service.mss.unwrap_or_default(),
-            flags: if service.hash_on == HashOn::Addresses { service_flags::ADDRESSES_ONLY } else { 0 },
+            flags: flags_of(service),
+            algorithm: service.algorithm,
             forwarding: service.forwarding,
             backends,
         }
@@ -214,22 +217,41 @@ pub fn features_of(services: &[Service]) -> u32 {
         };
         let addresses = if service.hash_on == HashOn::Addresses { features::ADDRESSES_ONLY } else { 0 };
         let mss = if service.mss.is_some() { features::MSS } else { 0 };
-        bits | ipv6 | every_port | udp | mode | addresses | mss
+        let algorithm = match service.algorithm {
+            Algorithm::Hash | Algorithm::Maglev => 0,
+            Algorithm::RoundRobin { per_client: false } => features::ROUND_ROBIN,
+            Algorithm::RoundRobin { per_client: true } => features::ROUND_ROBIN | features::PER_CLIENT,
+            Algorithm::LeastConnections => features::LEAST_CONNECTIONS,
+        };
+        bits | ipv6 | every_port | udp | mode | addresses | mss | algorithm
     })
 }
 
-/// Sizes of the maps for these services, with room to grow: maps cannot grow while they are in use.
+/// The bits of [`service_flags`] that a service has.
+fn flags_of(service: &Service) -> u16 {
+    let addresses = if service.hash_on == HashOn::Addresses { service_flags::ADDRESSES_ONLY } else { 0 };
+    let algorithm = match service.algorithm {
+        Algorithm::Hash | Algorithm::Maglev => 0,
+        Algorithm::RoundRobin { per_client: false } => service_flags::ROUND_ROBIN,
+        Algorithm::RoundRobin { per_client: true } => service_flags::ROUND_ROBIN | service_flags::PER_CLIENT,
+        Algorithm::LeastConnections => service_flags::LEAST_CONNECTIONS,
+    };
+    addresses | algorithm
+}
+
+/// Sizes of the maps for these services, with room to grow: maps cannot grow while they are in use. `flows`: entries of
+/// each family's flow table.
 #[must_use]
-pub fn sizes_of(services: &[Service]) -> Sizes {
+pub fn sizes_of(services: &[Service], flows: u32) -> Sizes {
     let count = services.len() as u32;
     let backends: usize = services.iter().map(|service| service.backends.len()).sum();
-    let slots: u32 = services.iter().map(|service| service.slots).sum();
+    let slots: u32 = services.iter().map(|service| service.algorithm.places(service.slots)).sum();
     Sizes {
         services: (count * 2).next_power_of_two().clamp(256, MAX_SERVICES),
         // A changed backend gets a new index before the old one is free: twice the number, and index 0.
         backends: (backends as u32 * 2 + 1).next_power_of_two().clamp(1024, MAX_BACKENDS + 1),
         slots: (slots * 2).next_power_of_two().max(1 << 18),
-        flows: 262_144,
+        flows,
     }
 }
 

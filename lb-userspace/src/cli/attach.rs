@@ -35,7 +35,7 @@ pub fn run(pin_dir: &Path, name: &str, mode: XdpMode, json: bool) -> anyhow::Res
         Some(loaded) => loaded,
         None => loader::load(
             pin_dir,
-            sizes_of(&[]),
+            sizes_of(&[], config::Tracking::default().flows),
             loader::Specialisation {
                 features: features::ALL,
                 log_level: 0,

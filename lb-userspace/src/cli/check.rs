@@ -23,7 +23,8 @@ struct Answer {
 /// Prints what the configuration would load, from the same plan that the daemon would carry out.
 pub fn run(file: &Path, pin_dir: Option<PathBuf>, json: bool) -> anyhow::Result<()> {
     let config = config::load(file)?;
-    let (interfaces, sizes) = (config.daemon.interfaces.clone(), sizes_of(&config.services));
+    let (interfaces, sizes) =
+        (config.daemon.interfaces.clone(), sizes_of(&config.services, config.daemon.tracking.flows));
     let pin_dir = pin_dir.unwrap_or_else(|| config.daemon.pin_dir.clone());
     let mut state = State::default();
     state.handle(Event::Configured(config));

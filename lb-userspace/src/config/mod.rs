@@ -20,7 +20,7 @@ pub const ANSWER_RATE: u32 = validate::ANSWER_RATE;
 
 pub use model::{
     Algorithm, Backend, Choice, Config, Daemon, HashKey, HashOn, LogLevel, Prefix, Protocol, Service,
-    TunnelSource, XdpMode,
+    Tracking, TunnelSource, XdpMode,
 };
 
 use error::Source;

@@ -5,6 +5,7 @@ use lb_common::service::{ServiceKey, TCP, UDP};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// A whole configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +41,33 @@ pub struct Daemon {
     pub gue_port: u16,
     /// Answers a second and CPU to pings and packets that do not fit; 0: none.
     pub answer_rate: u32,
+    /// How flows are remembered.
+    pub tracking: Tracking,
+}
+
+/// How flows are remembered, and for how long. docs/connection-consistency.md says what hangs on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tracking {
+    /// Entries of each family's flow table.
+    pub flows: u32,
+    /// How long a slot that moved learns, and how long a quiet flow of it is remembered.
+    pub learn: Duration,
+    /// The same for UDP.
+    pub learn_udp: Duration,
+    /// How long a quiet TCP flow is remembered by services that remember all flows.
+    pub idle: Duration,
+}
+
+impl Default for Tracking {
+    fn default() -> Self {
+        Self {
+            flows: 262_144,
+            // Above the 350 s after which the usual load balancers and NATs drop idle connections.
+            learn: Duration::from_mins(6),
+            learn_udp: Duration::from_secs(30),
+            idle: Duration::from_hours(1),
+        }
+    }
 }
 
 /// Source prefixes of tunnel packets, at most one a family.
@@ -138,6 +166,16 @@ pub enum Algorithm {
     /// Slot by flow hash, slots in weighted round-robin order.
     #[default]
     Hash,
+    /// Slot by flow hash, slots as Maglev fills them: the same on balancers with the same configuration, whatever their
+    /// past.
+    Maglev,
+    /// Each new connection takes the next slot; all flows are remembered.
+    RoundRobin {
+        /// Each client walks the backends on its own.
+        per_client: bool,
+    },
+    /// Each new connection takes the less loaded of two slots' backends; all flows are remembered.
+    LeastConnections,
 }
 
 /// What the flow's hash is made of.
@@ -205,8 +243,21 @@ impl Choice for Forwarding {
 
 impl Choice for Algorithm {
     const KEY: &'static str = "algorithm";
-    const CHOICES: &'static [(&'static str, Self)] = &[("hash", Self::Hash)];
-    const LATER: &'static [&'static str] = &["maglev", "round-robin", "least-connections"];
+    const CHOICES: &'static [(&'static str, Self)] = &[
+        ("hash", Self::Hash),
+        ("maglev", Self::Maglev),
+        ("round-robin", Self::RoundRobin { per_client: false }),
+        ("least-connections", Self::LeastConnections),
+    ];
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Hash => "hash",
+            Self::Maglev => "maglev",
+            Self::RoundRobin { .. } => "round-robin",
+            Self::LeastConnections => "least-connections",
+        }
+    }
 }
 
 impl Choice for HashOn {
@@ -233,6 +284,26 @@ impl Protocol {
             Self::Tcp => TCP,
             Self::Udp => UDP,
         }
+    }
+}
+
+impl Algorithm {
+    /// Whether every flow is in the flow table, not only those of slots that moved.
+    #[must_use]
+    pub const fn tracks_all(self) -> bool {
+        matches!(self, Self::RoundRobin { .. } | Self::LeastConnections)
+    }
+
+    /// Whether each client walks the backends on its own, along a ring behind the slots.
+    #[must_use]
+    pub const fn is_per_client(self) -> bool {
+        matches!(self, Self::RoundRobin { per_client: true })
+    }
+
+    /// Places in SLOTS that a service with a table of `slots` takes.
+    #[must_use]
+    pub const fn places(self, slots: u32) -> u32 {
+        if self.is_per_client() { 2 * slots } else { slots }
     }
 }
 

@@ -34,6 +34,10 @@ pub(super) struct RawDaemon {
     pub tunnel_source: Vec<Text>,
     pub gue_port: Option<Number>,
     pub answer_rate: Option<Number>,
+    pub flows: Option<Number>,
+    pub learn: Option<Text>,
+    pub learn_udp: Option<Text>,
+    pub idle: Option<Text>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -44,6 +48,7 @@ pub(super) struct RawService {
     pub protocol: Option<Text>,
     pub forwarding: Option<Text>,
     pub algorithm: Option<Text>,
+    pub per_client: Option<Spanned<bool>>,
     pub slots: Option<Number>,
     pub hash_on: Option<Text>,
     pub mss: Option<Number>,
@@ -134,6 +139,7 @@ fn wrong_type(rest: &str) -> String {
     let mend = match expected {
         "a string" => "a string, in quotes",
         "i64" => "a whole number, without quotes",
+        "a boolean" => "true or false, without quotes",
         "a sequence" => "an array, in square brackets (of tables: [[name]])",
         _ => "a table",
     };

@@ -3,12 +3,14 @@
 //!
 //! A refusal says what is wrong and, after a semicolon, how to mend it.
 
-use super::model::{Choice, HashKey, Prefix};
+use super::model::{Algorithm, Choice, HashKey, Prefix};
 use lb_common::backend::Forwarding;
 use lb_common::limits::{MAX_SLOTS, MAX_WEIGHT, MIN_SLOTS, NAME_BYTES};
 use std::fmt::Display;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
 
 /// Why a value is refused and how to mend it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -20,6 +22,8 @@ pub type Checked<T> = Result<T, Refusal>;
 
 /// Most slots of all services together: 2 GiB of map. Offsets into SLOTS are 32 bits wide, with head room.
 pub const MAX_TOTAL_SLOTS: u64 = 1 << 28;
+/// Most entries of a flow table.
+const MAX_FLOWS: u32 = 16_777_216;
 /// Longest path of a Unix socket in bytes: `sun_path` less the final zero, unix(7).
 const SOCKET_PATH_BYTES: usize = 107;
 /// Longest name of an interface in bytes: `IFNAMSIZ` less the final zero, netdevice(7).
@@ -220,6 +224,64 @@ pub fn mss(number: i64) -> Checked<u16> {
     match u16::try_from(number) {
         Ok(size) if size >= 536 => Ok(size),
         _ => refuse(format!("mss {number} is out of bounds; use 536 to 65535")),
+    }
+}
+
+/// A time span: a whole number and its unit. `bounds` are both within.
+pub fn duration(key: &str, text: &str, bounds: RangeInclusive<Duration>) -> Checked<Duration> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let milliseconds = match unit {
+        "ms" => Some(1),
+        "s" => Some(1_000),
+        "m" => Some(60_000),
+        "h" => Some(3_600_000),
+        _ => None,
+    };
+    let Some(unit) = milliseconds.filter(|_| digits > 0) else {
+        return refuse(format!(
+            "{key} {text:?} is not a time span; write a whole number and ms, s, m or h, like \"{}\"",
+            span(*bounds.start())
+        ));
+    };
+    let span_given = number.parse::<u64>().ok().and_then(|number| number.checked_mul(unit));
+    match span_given.map(Duration::from_millis).filter(|span| bounds.contains(span)) {
+        Some(span) => Ok(span),
+        None => refuse(format!(
+            "{key} {text:?} is out of bounds; use {} to {}",
+            span(*bounds.start()),
+            span(*bounds.end())
+        )),
+    }
+}
+
+/// A time span as [`duration`] reads it, in the largest unit that has it whole.
+#[must_use]
+pub fn span(duration: Duration) -> String {
+    let milliseconds = duration.as_millis();
+    let units = [(3_600_000, "h"), (60_000, "m"), (1_000, "s")];
+    let unit = units.into_iter().find(|(unit, _)| milliseconds > 0 && milliseconds.is_multiple_of(*unit));
+    let (unit, name) = unit.unwrap_or((1, "ms"));
+    format!("{}{name}", milliseconds / unit)
+}
+
+/// Entries of each family's flow table.
+pub fn flows(number: i64) -> Checked<u32> {
+    match u32::try_from(number) {
+        Ok(flows) if (1_024..=MAX_FLOWS).contains(&flows) => Ok(flows),
+        _ => refuse(format!("flows {number} is out of bounds; use 1024 to {MAX_FLOWS}")),
+    }
+}
+
+/// That walks of their own for clients are asked of the algorithm that has walks.
+pub fn per_client(algorithm: Algorithm, per_client: bool) -> Checked<Algorithm> {
+    match algorithm {
+        Algorithm::RoundRobin { .. } => Ok(Algorithm::RoundRobin { per_client }),
+        _ if !per_client => Ok(algorithm),
+        _ => refuse(format!(
+            "per_client needs algorithm \"round-robin\", and here it is {:?}; remove per_client, or choose that",
+            algorithm.word()
+        )),
     }
 }
 

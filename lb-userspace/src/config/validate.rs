@@ -1,10 +1,11 @@
 //! From the configuration as written to the model. Every problem is kept, so that one run tells them all.
 
 mod nat;
+mod tracking;
 
 use super::error::{Problem, Source};
 use super::model::{
-    Algorithm, Backend, Choice, Config, Daemon, HashOn, LogLevel, Protocol, Service, TunnelSource, XdpMode,
+    Backend, Choice, Config, Daemon, HashOn, LogLevel, Protocol, Service, TunnelSource, XdpMode,
 };
 use super::raw::{RawBackend, RawConfig, RawDaemon, RawHealth, RawService, RawWeights, Text};
 use super::rules::{self, Checked, MAX_TOTAL_SLOTS, Refusal};
@@ -101,6 +102,7 @@ impl Check<'_> {
             Some(number) => self.at(number.span().start, rules::answer_rate(*number.get_ref())),
             None => Some(ANSWER_RATE),
         };
+        let tracking = self.tracking(raw);
         Some(Daemon {
             interfaces: interfaces?,
             xdp_mode: xdp_mode?,
@@ -113,6 +115,7 @@ impl Check<'_> {
             tunnel_source: tunnel_source?,
             gue_port: gue_port?,
             answer_rate: answer_rate?,
+            tracking: tracking?,
         })
     }
 
@@ -176,7 +179,7 @@ impl Check<'_> {
         let protocol = protocol.and_then(|text| self.text(text, rules::choice));
         let unique = self.unique_key(raw.address.as_ref(), address, protocol, keys);
         let forwarding = self.or(raw.forwarding.as_ref(), Forwarding::L2Dsr, rules::choice);
-        let algorithm = self.or(raw.algorithm.as_ref(), Algorithm::default(), rules::choice);
+        let algorithm = self.algorithm(raw);
         let hash_on = self.or(raw.hash_on.as_ref(), HashOn::default(), rules::choice);
         let mss = match &raw.mss {
             Some(number) => self.at(number.span().start, rules::mss(*number.get_ref())).map(Some),
@@ -341,7 +344,7 @@ impl Check<'_> {
     fn total_slots(&mut self, raw: &[Spanned<RawService>], services: &[Service]) -> Option<()> {
         let mut total = 0;
         for (raw, service) in raw.iter().zip(services) {
-            total += u64::from(service.slots);
+            total += u64::from(service.algorithm.places(service.slots));
             if total > MAX_TOTAL_SLOTS {
                 let message = format!("more than {MAX_TOTAL_SLOTS} slots in all; give the services fewer");
                 return self.at(raw.span().start, Err(Refusal(message)));

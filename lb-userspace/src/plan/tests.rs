@@ -2,6 +2,7 @@
 
 use super::{plan, slots_moved};
 use crate::{
+    config::Algorithm,
     dataplane::{Dataplane as _, Installed, Operation, Sizes, Way, fake::Fake},
     state::{DesiredBackend, DesiredService},
     table::{Member, quotas},
@@ -42,6 +43,7 @@ fn service(name: &str, port: u16, slots: u32, backends: Vec<DesiredBackend>) -> 
         forwarding: Forwarding::L2Dsr,
         mss: 0,
         flags: 0,
+        algorithm: Algorithm::Hash,
         backends,
     }
 }

@@ -27,6 +27,15 @@ pub struct Move {
     pub to: BackendIndex,
 }
 
+/// What changes in a table, and what should and cannot yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Changes {
+    /// The slots that move.
+    pub moves: Vec<Move>,
+    /// How many more should, and may not yet.
+    pub waiting: u32,
+}
+
 /// Slots per member, in the order of `members`, by largest remainder (Hamilton's method); ties go to the
 /// earlier name.
 ///
@@ -73,21 +82,35 @@ pub fn fill(members: &[Member], slots: u32) -> Vec<BackendIndex> {
 /// weight, every slot that names a backend moves to [`NO_BACKEND`].
 #[must_use]
 pub fn changes(members: &[Member], current: &[BackendIndex]) -> Vec<Move> {
+    changes_among(members, current, |_| true).moves
+}
+
+/// As [`changes`], of the slots that `may_move` (position in the table) allows; a slot whose backend takes no new
+/// connections moves in any case. Where fewer may move than should, as many do as may.
+#[must_use]
+pub fn changes_among(
+    members: &[Member],
+    current: &[BackendIndex],
+    may_move: impl Fn(u32) -> bool,
+) -> Changes {
     let quotas = quotas(members, current.len() as u32);
     if quotas.iter().all(|&quota| quota == 0) {
-        return emptied(current);
+        return Changes { moves: emptied(current), waiting: 0 };
     }
-    let mut holdings = Holdings::new(members, &quotas, current);
+    let mut holdings = Holdings::new(members, &quotas, current, &may_move);
     let (mut vacant, mut surplus) = (Vec::new(), Vec::new());
     for (slot, &backend) in (0u32..).zip(current) {
-        match holdings.leaves(backend) {
+        match holdings.leaves(backend, || may_move(slot)) {
             Leaves::Vacant => vacant.push(slot),
             Leaves::Surplus => surplus.push(slot),
             Leaves::Stays => {}
         }
     }
-    let to = receivers(members, &holdings.wanted(&quotas));
-    vacant.into_iter().chain(surplus).zip(to).map(|(slot, to)| Move { slot, to }).collect()
+    let wanted = holdings.wanted(&quotas);
+    let waiting = wanted.iter().sum::<u32>() - (vacant.len() + surplus.len()) as u32;
+    let to = receivers(members, &wanted);
+    let moves = vacant.into_iter().chain(surplus).zip(to).map(|(slot, to)| Move { slot, to }).collect();
+    Changes { moves, waiting }
 }
 
 /// Moves every slot that names a backend to none.
@@ -104,7 +127,7 @@ fn receivers(members: &[Member], shares: &[u32]) -> Vec<BackendIndex> {
 }
 
 /// Positions of the members in the order of their names.
-fn by_name(members: &[Member]) -> Vec<usize> {
+pub(super) fn by_name(members: &[Member]) -> Vec<usize> {
     let mut positions: Vec<usize> = (0..members.len()).collect();
     positions.sort_by_key(|&position| (members[position].name, members[position].index));
     positions
@@ -121,11 +144,18 @@ enum Leaves {
 }
 
 /// One member's slots in the current table.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 struct Holding {
+    /// All of them.
     held: u64,
+    /// Those that may move.
+    movable: u64,
+    /// Those that go.
     surplus: u64,
+    /// Movable ones that [`Holdings::leaves`] was asked about.
     seen: u64,
+    /// All of them may move: the member takes no new connections.
+    forced: bool,
 }
 
 /// Every member's slots in the current table, by backend index.
@@ -136,28 +166,41 @@ struct Holdings {
 }
 
 impl Holdings {
-    fn new(members: &[Member], quotas: &[u32], current: &[BackendIndex]) -> Self {
+    fn new(
+        members: &[Member],
+        quotas: &[u32],
+        current: &[BackendIndex],
+        may_move: impl Fn(u32) -> bool,
+    ) -> Self {
         let mut position = vec![None; usize::from(BackendIndex::MAX) + 1];
         for (i, member) in members.iter().enumerate() {
             position[usize::from(member.index)] = Some(i);
         }
-        let mut of_members = vec![Holding { held: 0, surplus: 0, seen: 0 }; members.len()];
-        for i in current.iter().filter_map(|&backend| position[usize::from(backend)]) {
-            of_members[i].held += 1;
+        let forced = |member: &Member| Holding { forced: member.weight == 0, ..Holding::default() };
+        let mut of_members: Vec<_> = members.iter().map(forced).collect();
+        for (slot, &backend) in (0u32..).zip(current) {
+            if let Some(i) = position[usize::from(backend)] {
+                let holding = &mut of_members[i];
+                holding.held += 1;
+                holding.movable += u64::from(holding.forced || may_move(slot));
+            }
         }
         for (holding, &quota) in of_members.iter_mut().zip(quotas) {
-            holding.surplus = holding.held.saturating_sub(u64::from(quota));
+            holding.surplus = holding.held.saturating_sub(u64::from(quota)).min(holding.movable);
         }
         Self { position, of_members }
     }
 
     /// What becomes of the next slot that names `backend`; to be asked once a slot, in order.
-    fn leaves(&mut self, backend: BackendIndex) -> Leaves {
+    fn leaves(&mut self, backend: BackendIndex, may_move: impl FnOnce() -> bool) -> Leaves {
         let Some(position) = self.position[usize::from(backend)] else { return Leaves::Vacant };
-        let Holding { held, surplus, seen } = &mut self.of_members[position];
-        let before = *seen * *surplus / *held;
+        let Holding { movable, surplus, seen, forced, .. } = &mut self.of_members[position];
+        if !*forced && !may_move() {
+            return Leaves::Stays;
+        }
+        let before = *seen * *surplus / *movable;
         *seen += 1;
-        if *seen * *surplus / *held > before { Leaves::Surplus } else { Leaves::Stays }
+        if *seen * *surplus / *movable > before { Leaves::Surplus } else { Leaves::Stays }
     }
 
     /// Slots that each member still lacks.

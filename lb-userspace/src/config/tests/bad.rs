@@ -42,13 +42,13 @@ fn keys_and_types() {
         (with(15, "wieght = 100"), r#"15:1: unknown key "wieght"; did you mean "weight"?"#),
         (
             with(2, "colour = \"red\""),
-            r#"2:1: unknown key "colour"; the keys here are name, address, protocol, forwarding, algorithm, slots, hash_on, mss, health, weights, backend"#,
+            r#"2:1: unknown key "colour"; the keys here are name, address, protocol, forwarding, algorithm, per_client, slots, hash_on, mss, health, weights, backend"#,
         ),
         (with(9, "typ = \"none\""), r#"9:1: unknown key "typ"; did you mean "type"?"#),
         (with(11, "mod = \"static\""), r#"11:1: unknown key "mod"; did you mean "mode"?"#),
         (
             with(2, "\"a`b\\nc\" = 1"),
-            r#"2:1: unknown key "a`b\nc"; the keys here are name, address, protocol, forwarding, algorithm, slots, hash_on, mss, health, weights, backend"#,
+            r#"2:1: unknown key "a`b\nc"; the keys here are name, address, protocol, forwarding, algorithm, per_client, slots, hash_on, mss, health, weights, backend"#,
         ),
         (
             "[service]\nname = \"a\"\n".into(),
@@ -216,12 +216,23 @@ fn service_values() {
         (with(4, "protocol = \"tpc\""), r#"4:12: protocol "tpc" is unknown; did you mean "tcp"?"#),
         (with(4, "protocol = \"sctp\""), r#"4:12: protocol "sctp" is unknown; use "tcp" or "udp""#),
         (with(5, "forwarding = \"l2dsr\""), r#"5:14: forwarding "l2dsr" is unknown; did you mean "l2-dsr"?"#),
-        (with(6, "algorithm = \"maglev\""), r#"6:13: algorithm "maglev" is not in this version; use "hash""#),
+        (with(6, "algorithm = \"magelv\""), r#"6:13: algorithm "magelv" is unknown; did you mean "maglev"?"#),
         (
-            with(6, "algorithm = \"least-connections\""),
-            r#"6:13: algorithm "least-connections" is not in this version; use "hash""#,
+            with(6, "algorithm = \"random\""),
+            r#"6:13: algorithm "random" is unknown; use "hash", "maglev", "round-robin" or "least-connections""#,
         ),
-        (with(6, "algorithm = \"random\""), r#"6:13: algorithm "random" is unknown; use "hash""#),
+        (
+            with(6, "algorithm = \"maglev\"\nper_client = true"),
+            r#"7:14: per_client needs algorithm "round-robin", and here it is "maglev"; remove per_client, or choose that"#,
+        ),
+        (
+            with(6, "per_client = true"),
+            r#"6:14: per_client needs algorithm "round-robin", and here it is "hash"; remove per_client, or choose that"#,
+        ),
+        (
+            with(6, "per_client = \"yes\""),
+            "6:14: a string cannot stand here; write true or false, without quotes",
+        ),
         (with(7, "slots = 0"), "7:9: slots 0 is out of bounds; use a power of two from 64 to 1048576"),
         (with(7, "slots = 32"), "7:9: slots 32 is out of bounds; use a power of two from 64 to 1048576"),
         (with(7, "slots = 1000"), "7:9: slots 1000 is not a power of two; use 512 or 1024"),
@@ -327,5 +338,32 @@ fn service_options() {
         (with(7, "hash_on = \"ports\""), r#"7:11: hash_on "ports" is unknown; use "flow" or "addresses""#),
         (with(7, "mss = 535"), "7:7: mss 535 is out of bounds; use 536 to 65535"),
         (with(7, "mss = 70000"), "7:7: mss 70000 is out of bounds; use 536 to 65535"),
+    ]);
+}
+
+#[test]
+fn how_flows_are_remembered() {
+    check(&[
+        (daemon("flows = 1023"), "2:9: flows 1023 is out of bounds; use 1024 to 16777216"),
+        (daemon("flows = 16777217"), "2:9: flows 16777217 is out of bounds; use 1024 to 16777216"),
+        (
+            daemon("learn = \"6\""),
+            r#"2:9: learn "6" is not a time span; write a whole number and ms, s, m or h, like "1s""#,
+        ),
+        (
+            daemon("learn = \"m\""),
+            r#"2:9: learn "m" is not a time span; write a whole number and ms, s, m or h, like "1s""#,
+        ),
+        (
+            daemon("idle = \"1.5h\""),
+            r#"2:8: idle "1.5h" is not a time span; write a whole number and ms, s, m or h, like "1s""#,
+        ),
+        (daemon("learn = \"999ms\""), r#"2:9: learn "999ms" is out of bounds; use 1s to 24h"#),
+        (daemon("learn = \"25h\""), r#"2:9: learn "25h" is out of bounds; use 1s to 24h"#),
+        (daemon("learn_udp = \"61m\""), r#"2:13: learn_udp "61m" is out of bounds; use 1s to 1h"#),
+        (
+            daemon("idle = \"99999999999999999999h\""),
+            r#"2:8: idle "99999999999999999999h" is out of bounds; use 1s to 168h"#,
+        ),
     ]);
 }

@@ -1,5 +1,7 @@
 use super::{SERVICE, accepted, and, daemon, with};
-use crate::config::{Algorithm, Backend, Choice, HashKey, LogLevel, Protocol, XdpMode, load};
+use crate::config::{
+    Algorithm, Backend, Choice, HashKey, LogLevel, Protocol, Tracking, XdpMode, load, rules::span,
+};
 use lb_common::backend::Forwarding;
 use std::path::Path;
 
@@ -77,6 +79,8 @@ fn each_of_these_is_accepted() {
         with(3, "address = \"192.0.2.10:65535\""),
         with(5, ""),
         with(6, ""),
+        with(6, "algorithm = \"round-robin\"\nper_client = true"),
+        with(6, "algorithm = \"least-connections\"\nper_client = false"),
         with(7, "slots = 1048576"),
         with(7, "slots = 0x4000"),
         with(7, ""),
@@ -116,4 +120,25 @@ fn a_file_is_read() {
     let file = directory.path().join("lb.toml");
     std::fs::write(&file, SERVICE).unwrap();
     assert_eq!(load(&file).unwrap(), accepted(SERVICE));
+}
+
+#[test]
+fn algorithms_and_how_flows_are_remembered() {
+    for (word, value) in Algorithm::CHOICES {
+        let config = accepted(&with(6, &format!("algorithm = \"{word}\"")));
+        assert_eq!((config.services[0].algorithm, value.word()), (*value, *word));
+        assert_eq!(config.daemon.tracking, Tracking::default());
+    }
+    let config = accepted(&with(6, "algorithm = \"round-robin\"\nper_client = true"));
+    let algorithm = config.services[0].algorithm;
+    assert_eq!((algorithm, algorithm.word()), (Algorithm::RoundRobin { per_client: true }, "round-robin"));
+    assert_eq!(algorithm.places(64), 128);
+    let text = "flows = 1_000_000\nlearn = \"90s\"\nlearn_udp = \"1500ms\"\nidle = \"2h\"";
+    let tracking = accepted(&daemon(text)).daemon.tracking;
+    assert_eq!((tracking.flows, tracking.learn.as_secs()), (1_000_000, 90));
+    assert_eq!((tracking.learn_udp.as_millis(), tracking.idle.as_secs()), (1500, 7200));
+    assert_eq!(
+        span(tracking.learn_udp) + " " + &span(tracking.idle) + " " + &span(tracking.learn),
+        "1500ms 2h 90s"
+    );
 }

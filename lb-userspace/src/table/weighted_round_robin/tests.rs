@@ -1,4 +1,4 @@
-use super::{Member, Move, changes, fill, quotas};
+use super::{Member, Move, changes, changes_among, fill, quotas};
 use lb_common::slot::{BackendIndex, NO_BACKEND};
 use proptest::prelude::{Just, Strategy, any, prop, prop_assert, prop_assert_eq, prop_oneof, proptest};
 use std::collections::HashMap;
@@ -133,6 +133,32 @@ proptest! {
             prop_assert_eq!(counts.get(&member.index).copied().unwrap_or(0), quota);
         }
         prop_assert_eq!(changes(&members, &after), vec![]);
+    }
+
+    /// No slot moves that may not, unless its backend takes no connections; and what moves gets each member as near to
+    /// its quota as the rest allows, without a move too many.
+    #[test]
+    fn slots_that_may_not_move_stay(backends in backends(), current in any_table(), seed in any::<u64>()) {
+        let members = members(&backends);
+        let may = |slot: u32| (seed ^ u64::from(slot)).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 62 != 0;
+        let takes = |index: BackendIndex| members.iter().any(|m| m.index == index && m.weight > 0);
+        let changed = changes_among(&members, &current, may);
+        for m in &changed.moves {
+            prop_assert!(may(m.slot) || !takes(current[m.slot as usize]));
+        }
+        let after = count(&apply(&current, &changed.moves));
+        let before = count(&current);
+        let mut waiting = 0;
+        for (member, quota) in members.iter().zip(quotas(&members, current.len() as u32)) {
+            let of = |counts: &HashMap<_, u32>| counts.get(&member.index).copied().unwrap_or(0);
+            let stuck = (0u32..).zip(&current).filter(|(slot, index)| **index == member.index && !may(*slot)).count() as u32;
+            let expected = if member.weight > 0 { quota.max(stuck.min(of(&before))) } else { 0 };
+            prop_assert!(of(&after) <= expected);
+            waiting += quota.saturating_sub(of(&after));
+        }
+        if members.iter().any(|member| member.weight > 0) {
+            prop_assert_eq!(changed.waiting, waiting);
+        }
     }
 
     #[test]
