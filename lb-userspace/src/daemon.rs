@@ -12,6 +12,7 @@ use crate::{
     plan, routing,
     state::{Event, State, features_for_mtu, sizes_of},
     state_dir::StateDir,
+    tracking::Census,
 };
 use anyhow::Context as _;
 use aya_log::EbpfLogger;
@@ -230,12 +231,12 @@ impl Balancer {
     /// Plans from what the maps hold to what they should hold, and carries it out.
     fn reconcile(&mut self) -> anyhow::Result<()> {
         let installed = self.loaded.kernel.installed()?;
-        let operations = plan::plan(&installed, &self.state.desired(), boot_seconds())?;
-        for operation in &operations {
+        let plan = plan::plan(&installed, &self.state.desired(), &Census::default(), boot_seconds())?;
+        for operation in &plan.operations {
             self.loaded.kernel.apply(operation)?;
         }
-        if !operations.is_empty() {
-            info!("{} changes applied, {} slots moved", operations.len(), plan::slots_moved(&operations));
+        if !plan.operations.is_empty() {
+            info!("{} changes applied, {} slots moved", plan.operations.len(), plan.report.moved());
         }
         Ok(())
     }

@@ -12,4 +12,5 @@ pub mod routing;
 pub mod state;
 pub mod state_dir;
 pub mod table;
+pub mod tracking;
 pub mod view;

@@ -1,59 +1,68 @@
 //! From what the maps hold and what they should hold to an ordered list of operations: a pure function.
 //!
 //! The order makes every step harmless when the next one never follows: first what no packet can see (new
-//! backends, names), then slots, then the services that point at them; what is no longer used goes last, and of that the way back of nat's answers.
+//! backends, names) and which backends are dead, then slots, then the services that point at them; what is no longer used
+//! goes last, and of that the way back of nat's answers.
 
 mod allocate;
+mod leaving;
+mod life;
+mod report;
 mod returns;
+mod slots;
 #[cfg(test)]
 mod tests;
 
 use crate::{
     dataplane::{Installed, InstalledBackend, InstalledService, Operation, Way},
-    state::{DesiredBackend, DesiredService},
-    table::{Member, changes},
+    state::{DesiredBackend, DesiredService, Standing},
+    table::Member,
+    tracking::Census,
 };
 use allocate::Allocator;
 use lb_common::{
     backend::{Backend, Forwarding},
-    service::{Service, address_bytes},
-    slot::{BackendIndex, NO_BACKEND, Slot},
+    service::address_bytes,
+    slot::BackendIndex,
 };
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     net::IpAddr,
 };
 
 pub use allocate::PlanError;
+pub use report::{BackendReport, Report, ServiceReport};
 
-/// The operations that turn what is installed into what is desired. `now`: seconds of the boot clock,
-/// recorded in the slots that move.
+/// What is to be done, and what that means.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// The operations, in order.
+    pub operations: Vec<Operation>,
+    /// What they do.
+    pub report: Report,
+}
+
+/// The operations that turn what is installed into what is desired, as far as slots may move now. `census`: what the
+/// last whole pass of the sweep saw; backends that are not desired any more are freed by it. `now`: seconds of
+/// `CLOCK_MONOTONIC`, recorded in the slots that move.
 ///
 /// # Errors
 /// When the maps are too small; nothing is planned then.
 pub fn plan(
     installed: &Installed,
     desired: &[DesiredService],
+    census: &Census,
     now: u32,
-) -> Result<Vec<Operation>, PlanError> {
-    let mut planner = Planner::new(installed, now);
+) -> Result<Plan, PlanError> {
+    let mut planner = Planner::new(installed, census, now);
     planner.forget_leftovers(desired);
     for service in desired {
         planner.service(service)?;
     }
     planner.vips(desired);
     planner.removals(desired);
-    Ok(planner.phases.into_iter().flatten().collect())
-}
-
-/// Number of slots that an operation list moves.
-#[must_use]
-pub fn slots_moved(operations: &[Operation]) -> usize {
-    let moved = operations.iter().map(|operation| match operation {
-        Operation::SetSlots { slots, .. } => slots.len(),
-        _ => 0,
-    });
-    moved.sum()
+    let operations = planner.phases.into_iter().flatten().collect();
+    Ok(Plan { operations, report: planner.report })
 }
 
 /// Which list of [`Planner::phases`] an operation belongs to; they are carried out in this order.
@@ -68,12 +77,24 @@ enum Phase {
 
 struct Planner<'i> {
     installed: &'i Installed,
+    census: &'i Census,
     now: u32,
     allocator: Allocator,
     /// Backends by service, name and address, so that 4,096 of them are found without 4,096 searches each.
     backends: HashMap<Identity<'i>, &'i InstalledBackend>,
     kept: BTreeSet<BackendIndex>,
+    /// Those of services that stay and are not desired themselves.
+    leaving: Vec<&'i InstalledBackend>,
+    /// Those that no flow may be led to.
+    down: BTreeSet<BackendIndex>,
+    /// Every one that has a record, once the plan is carried out as far as its slots.
+    there: HashSet<BackendIndex>,
+    /// Those that a slot names after the plan.
+    named: HashSet<BackendIndex>,
+    /// Index, name and whether it leaves, of the backends of the service that is being planned.
+    own: Vec<(BackendIndex, String, bool)>,
     phases: [Vec<Operation>; 5],
+    report: Report,
 }
 
 /// What makes a backend the same one: none of it ever changes under an index. Name, and the record with its way and
@@ -81,15 +102,22 @@ struct Planner<'i> {
 type Identity<'i> = (&'i str, [u8; 64]);
 
 impl<'i> Planner<'i> {
-    fn new(installed: &'i Installed, now: u32) -> Self {
+    fn new(installed: &'i Installed, census: &'i Census, now: u32) -> Self {
         let identity = |have: &'i InstalledBackend| (have.name.as_str(), fixed(&have.record));
         Self {
             installed,
+            census,
             now,
             allocator: Allocator::new(installed),
             backends: installed.backends.iter().map(|have| (identity(have), have)).collect(),
             kept: BTreeSet::new(),
+            leaving: Vec::new(),
+            down: BTreeSet::new(),
+            there: installed.backends.iter().map(|have| have.index).collect(),
+            named: HashSet::new(),
+            own: Vec::new(),
             phases: Default::default(),
+            report: Report::default(),
         }
     }
 
@@ -98,7 +126,7 @@ impl<'i> Planner<'i> {
     }
 
     fn service(&mut self, desired: &DesiredService) -> Result<(), PlanError> {
-        let existing = self.installed.services.iter().find(|have| have.name == desired.name);
+        let existing = self.existing(desired);
         let id = if let Some(have) = existing {
             have.record.id
         } else {
@@ -110,6 +138,10 @@ impl<'i> Planner<'i> {
         for backend in &desired.backends {
             members.push(self.backend(id, desired.forwarding, backend)?);
         }
+        self.leave(id, desired);
+        let leaving = self.leaving.iter().filter(|have| have.service() == id);
+        self.own = leaving.map(|have| (have.index, have.name.clone(), true)).collect();
+        self.own.extend(members.iter().map(|member| (member.index, member.name.to_owned(), false)));
         let record = self.slots(existing, desired, id, &members)?;
         if existing.is_none_or(|have| have.key != desired.key || have.record != record) {
             self.push(Phase::Services, Operation::PutService { key: desired.key, record });
@@ -118,6 +150,14 @@ impl<'i> Planner<'i> {
             self.answers(id, desired, backend, member.index);
         }
         Ok(())
+    }
+
+    /// The service as it is. After a crash between the two there may be one of its name at its new address and one at its
+    /// old.
+    fn existing(&self, desired: &DesiredService) -> Option<&'i InstalledService> {
+        let mut named = self.installed.services.iter().filter(|have| have.name == desired.name);
+        let first = named.next()?;
+        Some(std::iter::once(first).chain(named).find(|have| have.key == desired.key).unwrap_or(first))
     }
 
     /// Keeps or adds a backend; gives its place in the table. One that no packet could reach has no weight there.
@@ -135,8 +175,13 @@ impl<'i> Planner<'i> {
             None => self.add_backend(record, desired)?,
         };
         self.kept.insert(index);
+        self.there.insert(index);
+        if desired.standing == Standing::Down {
+            self.down.insert(index);
+        }
         let reachable = desired.way.is_some() || have.is_some_and(|have| have.record.next_hop.is_resolved());
-        Ok(Member { name: &desired.name, index, weight: if reachable { desired.weight } else { 0 } })
+        let takes = reachable && desired.standing == Standing::Serving;
+        Ok(Member { name: &desired.name, index, weight: if takes { desired.weight } else { 0 } })
     }
 
     fn keep_backend(&mut self, have: &InstalledBackend, desired: &DesiredBackend) -> BackendIndex {
@@ -147,57 +192,20 @@ impl<'i> Planner<'i> {
         if have.weight != desired.weight {
             self.push(Phase::Backends, Operation::SetWeight { index, weight: desired.weight });
         }
+        let down = desired.standing == Standing::Down;
+        if have.record.next_hop.is_down() != down {
+            self.push(Phase::Backends, Operation::SetDown { index, down });
+        }
         index
     }
 
     fn add_backend(&mut self, record: Backend, desired: &DesiredBackend) -> Result<BackendIndex, PlanError> {
         let (index, generation) = self.allocator.backend()?;
-        let record = Backend { generation, ..record };
+        let next_hop = record.next_hop.with_down(desired.standing == Standing::Down);
+        let record = Backend { generation, next_hop, ..record };
         let (name, weight) = (desired.name.clone(), desired.weight);
         self.push(Phase::Backends, Operation::AddBackend(InstalledBackend { index, name, weight, record }));
         Ok(index)
-    }
-
-    /// Plans the slots; gives the service's record.
-    fn slots(
-        &mut self,
-        existing: Option<&InstalledService>,
-        desired: &DesiredService,
-        id: u32,
-        members: &[Member<'_>],
-    ) -> Result<Service, PlanError> {
-        let same_size = existing.filter(|have| have.slots.len() == desired.slots as usize);
-        let first_slot = match same_size {
-            Some(have) => have.record.first_slot,
-            None => self.allocator.slots(desired.slots)?,
-        };
-        // A table of another size starts as the old one repeated or cut: slot = hash & mask, so every flow that
-        // can keep its backend does.
-        let old = existing.map_or(&[][..], |have| &have.slots);
-        let mut table: Vec<_> = (0..desired.slots as usize)
-            .map(|slot| if old.is_empty() { NO_BACKEND } else { old[slot % old.len()].backend })
-            .collect();
-        let moves = changes(members, &table);
-        for change in &moves {
-            table[change.slot as usize] = change.to;
-        }
-        let write = |slot: u32, to| (first_slot + slot, Slot::stable(to, self.now));
-        let slots: Vec<_> = if same_size.is_some() {
-            moves.iter().map(|change| write(change.slot, change.to)).collect()
-        } else {
-            (0..).zip(&table).map(|(slot, &to)| write(slot, to)).collect()
-        };
-        if !slots.is_empty() {
-            self.push(Phase::Slots, Operation::SetSlots { service: desired.name.clone(), slots });
-        }
-        Ok(Service {
-            id,
-            first_slot,
-            slot_mask: desired.slots - 1,
-            mss: desired.mss,
-            flags: desired.flags,
-            ring: 0,
-        })
     }
 
     fn vips(&mut self, desired: &[DesiredService]) {
@@ -223,12 +231,15 @@ impl<'i> Planner<'i> {
         for have in installed.services.iter().filter(|have| !keys.contains(&have.key)) {
             self.push(Phase::Removals, Operation::RemoveService { key: have.key });
         }
-        for have in &installed.backends {
-            if !self.kept.contains(&have.index) {
-                self.push(Phase::Removals, Operation::FreeBackend { index: have.index });
-            }
+        let mut freed = self.free();
+        // Those of a service that goes as a whole, or went before a crash, go with it.
+        let leaving: BTreeSet<_> = self.leaving.iter().map(|have| have.index).collect();
+        let stays = |index: &BackendIndex| self.kept.contains(index) || leaving.contains(index);
+        freed.extend(installed.backends.iter().map(|have| have.index).filter(|index| !stays(index)));
+        for &index in &freed {
+            self.push(Phase::Removals, Operation::FreeBackend { index });
         }
-        self.forget_answers(desired);
+        self.forget_answers(desired, &freed);
         for have in installed.services.iter().filter(|have| !names.contains(have.name.as_str())) {
             self.push(Phase::Removals, Operation::FreeService { id: have.record.id });
         }

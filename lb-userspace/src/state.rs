@@ -12,7 +12,10 @@ use lb_common::{
     meta::features,
     service::{ServiceKey, UDP, service_flags},
 };
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 /// What changes the desired state.
 #[derive(Clone, Debug)]
@@ -23,6 +26,18 @@ pub enum Event {
     NextHop(IpAddr, NextHop),
 }
 
+/// What a backend is there for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Standing {
+    /// New connections, and those that it has.
+    #[default]
+    Serving,
+    /// Those that it has.
+    Draining,
+    /// Nothing: it is dead, and its flows are chosen anew.
+    Down,
+}
+
 /// A backend as it should be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DesiredBackend {
@@ -30,8 +45,10 @@ pub struct DesiredBackend {
     pub name: String,
     /// Its address.
     pub address: IpAddr,
-    /// Its configured weight.
+    /// Its weight.
     pub weight: u32,
+    /// What it is there for.
+    pub standing: Standing,
     /// The encapsulation's port for gue; for nat the backend's own, where 0 is every port; else 0.
     pub port: u16,
     /// Where the outer packets of a tunnel come from.
@@ -59,6 +76,8 @@ pub struct DesiredService {
     pub algorithm: Algorithm,
     /// Its backends, sorted by name.
     pub backends: Vec<DesiredBackend>,
+    /// Names of backends that left and are to be dropped at once, with the flows that they have.
+    pub evict: BTreeSet<String>,
 }
 
 /// The desired state.
@@ -176,6 +195,7 @@ impl State {
             algorithm: service.algorithm,
             forwarding: service.forwarding,
             backends,
+            evict: BTreeSet::new(),
         }
     }
 
@@ -190,6 +210,7 @@ impl State {
             name: backend.name.clone(),
             address: backend.address,
             weight: backend.weight,
+            standing: Standing::Serving,
             port: match forwarding {
                 Forwarding::L2Dsr | Forwarding::Ipip => 0,
                 Forwarding::Gue => self.gue_port,

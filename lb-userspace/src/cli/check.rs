@@ -7,6 +7,7 @@ use crate::{
     neighbour::NextHop,
     plan,
     state::{Event, State, sizes_of},
+    tracking::Census,
     view,
 };
 use serde::Serialize;
@@ -46,7 +47,7 @@ pub fn run(file: &Path, pin_dir: Option<PathBuf>, json: bool) -> anyhow::Result<
         state.handle(Event::NextHop(address, way));
     }
     let mut maps = Fake::new(sizes);
-    for operation in plan::plan(&maps.installed()?, &state.desired(), 0)? {
+    for operation in plan::plan(&maps.installed()?, &state.desired(), &Census::default(), 0)?.operations {
         maps.apply(&operation)?;
     }
     let report = view::Report::without_counters(&maps.installed()?);

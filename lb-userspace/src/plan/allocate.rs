@@ -1,8 +1,9 @@
 //! Free places in the maps. Only what was free before the plan is given out, so that no packet under way
 //! finds another's backend or slots.
 
+use super::slots::is_per_client;
 use crate::dataplane::{Installed, InstalledBackend};
-use lb_common::slot::BackendIndex;
+use lb_common::{service::Service, slot::BackendIndex};
 use std::collections::BTreeSet;
 
 /// The maps have no room for what is desired.
@@ -74,11 +75,17 @@ impl Allocator {
     }
 }
 
+/// Places in SLOTS that a service has: its table, and as many again for the ring of clients.
+const fn places(record: &Service) -> u32 {
+    let slots = record.slot_mask + 1;
+    if is_per_client(record) { 2 * slots } else { slots }
+}
+
 fn free_ranges(installed: &Installed) -> Vec<(u32, u32)> {
     let mut used: Vec<_> = installed
         .services
         .iter()
-        .map(|service| (service.record.first_slot, service.record.slot_mask + 1))
+        .map(|service| (service.record.first_slot, places(&service.record)))
         .collect();
     used.sort_unstable();
     used.push((installed.sizes.slots, 0));
@@ -88,7 +95,7 @@ fn free_ranges(installed: &Installed) -> Vec<(u32, u32)> {
         if first > next {
             free.push((next, first - next));
         }
-        next = first + length;
+        next = next.max(first + length);
     }
     free
 }

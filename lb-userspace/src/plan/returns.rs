@@ -43,10 +43,11 @@ impl Planner<'_> {
         self.forget(Phase::Backends, desired, |index| !there.contains(&index));
     }
 
-    /// After all else: entries of backends that are freed by then, and of ports that no backend has any more.
-    pub(super) fn forget_answers(&mut self, desired: &[DesiredService]) {
-        let there: BTreeSet<_> = self.installed.backends.iter().map(|have| have.index).collect();
-        self.forget(Phase::Removals, desired, |index| there.contains(&index));
+    /// After all else: entries of backends that are freed by then, and of ports that a backend which stays has no more.
+    /// Those that leave keep theirs as long as they have flows.
+    pub(super) fn forget_answers(&mut self, desired: &[DesiredService], freed: &BTreeSet<BackendIndex>) {
+        let gone: BTreeSet<_> = self.kept.union(freed).copied().collect();
+        self.forget(Phase::Removals, desired, |index| gone.contains(&index));
     }
 
     fn forget(&mut self, phase: Phase, desired: &[DesiredService], of: impl Fn(BackendIndex) -> bool) {

@@ -1,0 +1,133 @@
+//! What the sweep looks up for every entry, in vectors: a flow's service, its slot, its backend.
+
+use crate::{
+    config::Tracking,
+    dataplane::{FlowKey, Installed, InstalledService},
+};
+use lb_common::{
+    flow::Owner,
+    hash::{KeyWords, flow_hash, words_v4, words_v6},
+    service::{UDP, service_flags},
+    slot::{BackendIndex, Slot},
+};
+use std::net::IpAddr;
+
+/// The services and backends that the maps hold.
+#[derive(Clone, Debug, Default)]
+pub(super) struct View {
+    /// By identifier.
+    pub services: Vec<Option<ServiceView>>,
+    /// By index.
+    pub backends: Vec<BackendView>,
+    /// Entries of each flow table.
+    pub room: u32,
+}
+
+/// A service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ServiceView {
+    pub name: String,
+    pub destination: IpAddr,
+    pub protocol: u8,
+    pub flags: u16,
+    pub first_slot: u32,
+    pub slots: Vec<Slot>,
+}
+
+/// A record of BACKENDS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct BackendView {
+    pub generation: u32,
+    /// It has a name and is not down.
+    pub usable: bool,
+}
+
+impl View {
+    pub fn new(installed: &Installed) -> Self {
+        let mut services = Vec::new();
+        services.resize(installed.sizes.services as usize, None);
+        for service in &installed.services {
+            if let Some(place) = services.get_mut(service.record.id as usize) {
+                *place = Some(ServiceView::new(service));
+            }
+        }
+        let unnamed = |&generation| BackendView { generation, usable: false };
+        let mut backends: Vec<_> = installed.generations.iter().map(unnamed).collect();
+        for have in &installed.backends {
+            if let Some(place) = backends.get_mut(usize::from(have.index)) {
+                place.usable = !have.record.next_hop.is_down();
+            }
+        }
+        Self { services, backends, room: installed.sizes.flows }
+    }
+
+    pub fn service(&self, id: u32) -> Option<&ServiceView> {
+        self.services.get(id as usize)?.as_ref()
+    }
+
+    /// The backend that an entry names; `None` where that was another one, which had the index before.
+    pub fn backend(&self, owner: Owner) -> Option<BackendView> {
+        let backend = self.backends.get(usize::from(owner.backend)).copied()?;
+        (backend.generation == owner.generation && owner.backend != 0).then_some(backend)
+    }
+
+    /// Every backend that a slot leads flows to.
+    pub fn named(&self) -> impl Iterator<Item = BackendIndex> {
+        let slots = self.services.iter().flatten().flat_map(|service| &service.slots);
+        slots.flat_map(|slot| [slot.backend, if slot.is_learning() { slot.previous } else { 0 }])
+    }
+
+    /// Whether both have the same services with slots in the same places.
+    pub fn has_places_of(&self, other: &Self) -> bool {
+        let place = |service: &Option<ServiceView>| {
+            let service = service.as_ref()?;
+            let ServiceView { destination, protocol, flags, first_slot, slots, .. } = service;
+            Some((*destination, *protocol, *flags, *first_slot, slots.len()))
+        };
+        self.services.iter().map(place).eq(other.services.iter().map(place))
+    }
+}
+
+impl ServiceView {
+    fn new(service: &InstalledService) -> Self {
+        Self {
+            name: service.name.clone(),
+            destination: service.key.ip(),
+            protocol: service.key.protocol,
+            flags: service.record.flags,
+            first_slot: service.record.first_slot,
+            slots: service.slots.clone(),
+        }
+    }
+
+    pub const fn tracks_all(&self) -> bool {
+        self.flags & service_flags::TRACKS_ALL != 0
+    }
+
+    pub const fn counts_loads(&self) -> bool {
+        self.flags & service_flags::LEAST_CONNECTIONS != 0
+    }
+
+    /// How long its slots learn.
+    pub const fn learn(&self, tracking: &Tracking) -> std::time::Duration {
+        if self.protocol == UDP { tracking.learn_udp } else { tracking.learn }
+    }
+
+    /// Position in the table of a flow's slot, by the hash that packets find it by; `None` for a key of the other
+    /// family.
+    pub fn slot_of(&self, key: &FlowKey, words: &KeyWords) -> Option<usize> {
+        let ports = |ports| if self.flags & service_flags::ADDRESSES_ONLY == 0 { ports } else { 0 };
+        let hash = match (key, self.destination) {
+            (FlowKey::V4(key), IpAddr::V4(destination)) => {
+                let message = words_v4(key.source, destination.octets(), ports(key.ports), self.protocol);
+                flow_hash(message, [words[0], words[1], words[2], words[3]])
+            }
+            (FlowKey::V6(key), IpAddr::V6(destination)) => {
+                let message = words_v6(key.source, destination.octets(), ports(key.ports), self.protocol);
+                flow_hash(message, *words)
+            }
+            _ => return None,
+        };
+        Some(hash as usize & (self.slots.len() - 1))
+    }
+}
