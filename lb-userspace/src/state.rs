@@ -1,6 +1,10 @@
 //! The single owner of the desired state: what the configuration asks for, and the ways to the backends that
 //! netlink knows. Takes typed events; knows no clock, socket or map.
 
+mod changes;
+#[cfg(test)]
+mod tests;
+
 use crate::{
     config::{Algorithm, Backend, Config, HashOn, Prefix, Service, TunnelSource},
     dataplane::{Sizes, Way},
@@ -15,9 +19,12 @@ use lb_common::{
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
+    time::Duration,
 };
 
-/// What changes the desired state.
+pub use changes::Change;
+
+/// What changes the desired state, beside an operator's [`Change`].
 #[derive(Clone, Debug)]
 pub enum Event {
     /// A new configuration, whole and valid.
@@ -88,6 +95,10 @@ pub struct State {
     gue_port: u16,
     /// By the backend's address.
     known: BTreeMap<IpAddr, Known>,
+    /// Backends that drain, by service and name, with their deadlines.
+    drains: BTreeMap<(String, String), Option<Duration>>,
+    /// Backends to be dropped at once, by service and name.
+    evict: BTreeSet<(String, String)>,
 }
 
 /// What netlink told of an address.
@@ -195,8 +206,13 @@ impl State {
             algorithm: service.algorithm,
             forwarding: service.forwarding,
             backends,
-            evict: BTreeSet::new(),
+            evict: self.evicted_of(&service.name),
         }
+    }
+
+    fn evicted_of(&self, service: &str) -> BTreeSet<String> {
+        let own = self.evict.iter().filter(|(of, _)| of == service);
+        own.map(|(_, backend)| backend.clone()).collect()
     }
 
     fn desired_backend(&self, service: &Service, backend: &Backend) -> DesiredBackend {
@@ -210,7 +226,7 @@ impl State {
             name: backend.name.clone(),
             address: backend.address,
             weight: backend.weight,
-            standing: Standing::Serving,
+            standing: self.standing(service, backend),
             port: match forwarding {
                 Forwarding::L2Dsr | Forwarding::Ipip => 0,
                 Forwarding::Gue => self.gue_port,
