@@ -43,7 +43,13 @@ impl Outcome {
     /// For a service, or a virtual address as such, which does not get it.
     #[inline(always)]
     pub const fn drop(reason: DropReason, service: u32) -> Self {
-        Self::new(Verdict::Drop(reason), service)
+        Self::dropped(reason as u32, service)
+    }
+
+    /// The same, with the number of a [`DropReason`].
+    #[inline(always)]
+    pub const fn dropped(reason: u32, service: u32) -> Self {
+        Self { counter: reason, service, backend: NO_BACKEND as u32, opens: 0, ifindex: 0 }
     }
 
     /// Answered to the sender.

@@ -113,7 +113,7 @@ impl<'p> Cursor<'p> {
     #[inline(always)]
     #[must_use]
     pub fn skip(&mut self, bytes: usize) -> Option<()> {
-        let offset = core::hint::black_box(self.at - self.start + bytes);
+        let offset = opaque(self.at - self.start + bytes);
         if offset > FARTHEST {
             return None;
         }
@@ -135,7 +135,7 @@ impl<'p> Cursor<'p> {
     #[inline(always)]
     #[must_use]
     pub fn offset(&self) -> usize {
-        core::hint::black_box(self.at - self.start) & FARTHEST
+        opaque(self.at - self.start) & FARTHEST
     }
 
     /// Bytes from the cursor to the frame's end; 0 past it.
@@ -144,6 +144,24 @@ impl<'p> Cursor<'p> {
     pub const fn remaining(&self) -> usize {
         self.end.saturating_sub(self.at)
     }
+}
+
+/// The value, of which the optimiser knows nothing any more. In a register: `core::hint::black_box` takes it through the
+/// stack, of which there are 512 bytes for all that is inlined here.
+#[inline(always)]
+fn opaque(value: usize) -> usize {
+    #[cfg(target_arch = "bpf")]
+    {
+        let mut value = value;
+        // A move, because the kernel refuses line information of no instruction.
+        // SAFETY: the register keeps its value.
+        unsafe {
+            core::arch::asm!("{0} = {0}", inout(reg) value, options(pure, nomem, nostack, preserves_flags))
+        };
+        value
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    core::hint::black_box(value)
 }
 
 /// A position in a frame that is being rewritten. Each byte is handed out once.

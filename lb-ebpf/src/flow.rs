@@ -1,43 +1,39 @@
 //! From a parsed packet to the flow that it belongs to: its service, its slot, and what is to be done with it.
 
-use crate::{counters::NO_SERVICE, fragments, maps, service};
+use crate::{counters::NO_SERVICE, fragments, maps, service, track};
 use lb_common::{
     counters::{DropReason, PassReason},
     meta::features,
-    service::{Service, service_flags},
+    service::{Service, UDP, service_flags},
+    slot::{BackendIndex, NO_BACKEND},
 };
 use lb_ebpf::{
     forward::{Inner, mss},
     parse::{
         Packet, Part, Transport,
         icmp::{Message, Quoted, message},
+        l4::Signal,
     },
-    select::{Ends, slot_index},
+    select::{Ends, Question, slot_index},
 };
 use network_types::ip::Ipv6Hdr;
 
-/// What is to be done with a packet.
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[repr(u64)]
-pub enum Kind {
-    /// Forward it to the flow's backend.
-    Flow,
-    /// Answer an echo request to a virtual address.
-    Echo,
-    /// Drop it.
-    Drop,
-}
+/// What is to be done with a packet: the two below, or dropped with the [`DropReason`] of this number. A plain number, because the
+/// stack is full: see [`crate::track`].
+pub type Fate = u32;
+/// Forward it to the flow's backend.
+pub const FORWARD: Fate = 0;
+/// Answer an echo request to a virtual address.
+pub const ECHO: Fate = 1;
 
 /// A packet with all that forwarding it needs. Every field is always set, see [`crate::counters::Outcome`].
 pub struct Flow {
     /// What is to be done.
-    pub kind: Kind,
-    /// Why it is dropped.
-    pub reason: DropReason,
+    pub fate: Fate,
     /// Identifier of the service.
     pub service: u32,
-    /// Index in SLOTS.
-    pub slot: u32,
+    /// Index of the backend; [`NO_BACKEND`]: none.
+    pub backend: u32,
     /// The flow's hash.
     pub hash: u64,
     /// Whether it opens a connection.
@@ -51,10 +47,9 @@ pub struct Flow {
 impl Flow {
     /// Not yet known.
     pub const NONE: Self = Self {
-        kind: Kind::Drop,
-        reason: DropReason::NoBackend,
+        fate: DropReason::NoBackend as Fate,
         service: NO_SERVICE,
-        slot: 0,
+        backend: NO_BACKEND as u32,
         hash: 0,
         opens: false,
         answerable: false,
@@ -74,14 +69,16 @@ impl Flow {
         match transport.check(beyond) {
             Ok(_) if ends.is_martian() => self.drop(DropReason::MartianSource, service.id),
             Err(reason) => self.drop(reason, service.id),
-            Ok(opens) => {
+            Ok(signal) => {
+                let opens = signal == Signal::Opens;
                 if let Part::First(identification) = transport.part {
                     fragments::teach(ends, identification, transport.protocol, ports.word);
                 }
                 if opens && maps::enabled(features::MSS) && service.mss != 0 {
                     mss::clamp(transport, service.mss);
                 }
-                self.forward(service, hash(service, ends, ports.word, transport.protocol), *inner);
+                self.forward(service, ends, transport, ports.word, signal);
+                self.inner = *inner;
                 self.opens = opens;
                 self.answerable = true;
             }
@@ -112,7 +109,8 @@ impl Flow {
             self.drop(DropReason::IpLength, service.id);
             return Ok(());
         }
-        self.forward(service, hash(service, ends, ports, transport.protocol), *inner);
+        self.forward(service, ends, transport, ports, Signal::Quoted);
+        self.inner = *inner;
         Ok(())
     }
 
@@ -134,7 +132,7 @@ impl Flow {
                 if ends.is_martian() {
                     self.drop(DropReason::MartianSource, NO_SERVICE);
                 } else {
-                    self.kind = Kind::Echo;
+                    self.fate = ECHO;
                 }
                 Ok(())
             }
@@ -148,8 +146,9 @@ impl Flow {
                 } else if ends.is_martian() {
                     self.drop(DropReason::MartianSource, service.id);
                 } else {
-                    let hash = hash(service, &quoted.ends, quoted.ports.word, quoted.protocol);
-                    self.forward(service, hash, *inner);
+                    let about = Transport { protocol: quoted.protocol, ..*transport };
+                    self.forward(service, &quoted.ends, &about, quoted.ports.word, Signal::Quoted);
+                    self.inner = *inner;
                 }
                 Ok(())
             }
@@ -157,21 +156,46 @@ impl Flow {
         }
     }
 
+    /// The flow's backend: that of its slot, where the slot alone decides.
     #[inline(always)]
-    fn forward(&mut self, service: &Service, hash: u64, inner: Inner) {
-        self.kind = Kind::Flow;
+    fn forward<E: Ends>(
+        &mut self,
+        service: &'static Service,
+        ends: &E,
+        transport: &Transport<'_>,
+        ports: u32,
+        signal: Signal,
+    ) {
+        let hash = hash(service, ends, ports, transport.protocol);
+        self.fate = FORWARD;
         self.service = service.id;
-        self.slot = slot_index(service, hash);
         self.hash = hash;
-        self.inner = inner;
+        let index = slot_index(service, hash);
+        let Some(slot) = maps::slot(index) else { return };
+        self.backend = if slot.is_stable() && !tracks_all(service) {
+            slot.backend.into()
+        } else {
+            let udp = transport.protocol == UDP;
+            let initial = udp && signal == Signal::Goes && transport.is_quic_initial();
+            let signal = if initial { Signal::Opens } else { signal };
+            let [high, low, place, hash, rest] =
+                Question::new(ends, service, ports, hash, signal, udp).into_words();
+            u32::from(track::track(high, low, place, hash, rest) as BackendIndex)
+        };
     }
 
     #[inline(always)]
     fn drop(&mut self, reason: DropReason, service: u32) {
-        self.kind = Kind::Drop;
-        self.reason = reason;
+        self.fate = reason as Fate;
         self.service = service;
     }
+}
+
+/// Whether every flow of the service is remembered.
+#[inline(always)]
+fn tracks_all(service: &Service) -> bool {
+    maps::enabled(features::ROUND_ROBIN | features::LEAST_CONNECTIONS)
+        && service.flags & service_flags::TRACKS_ALL != 0
 }
 
 /// The flow's hash, of the addresses alone where the service wants that.

@@ -21,7 +21,7 @@ use lb_ebpf::{
 };
 
 /// Turns an echo request into its reply.
-#[inline(always)]
+#[inline(never)]
 pub fn echo(ctx: &XdpContext, link: &Link) -> Outcome {
     if !allowed() {
         return Outcome::drop(DropReason::RateLimited, NO_SERVICE);
@@ -38,7 +38,7 @@ pub fn echo(ctx: &XdpContext, link: &Link) -> Outcome {
 }
 
 /// Tells the sender that at most `mtu` bytes fit: fragmentation needed (RFC 792, RFC 1191) or packet too big (RFC 4443).
-#[inline(always)]
+#[inline(never)]
 pub fn too_big(ctx: &XdpContext, link: &Link, mtu: u64, service: u32) -> Outcome {
     if !allowed() {
         return Outcome::drop(DropReason::TooBig, service);

@@ -3,12 +3,14 @@
 //! `parse -> service -> check -> select -> forward -> count`; docs/packet-path.md draws it.
 
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 #![expect(
     unsafe_code,
     missing_docs,
     reason = "a BPF entry: exported symbols, raw packet bounds, and the form that a macro wants"
 )]
 
+mod atomic;
 mod counters;
 mod flow;
 mod fragments;
@@ -18,6 +20,7 @@ mod nat;
 mod route;
 mod send;
 mod service;
+mod track;
 
 use aya_ebpf::{
     bindings::{xdp_action, xdp_md},
@@ -27,9 +30,8 @@ use aya_ebpf::{
 };
 use aya_log_ebpf::debug;
 use counters::Outcome;
-use flow::{Flow, Kind};
+use flow::Flow;
 use lb_common::{
-    backend::Backend,
     counters::{DropReason, PassReason},
     meta::features,
     slot::{BackendIndex, NO_BACKEND},
@@ -51,7 +53,7 @@ pub fn balancer(ctx: XdpContext) -> u32 {
         return client_packet(&ctx);
     }
     match called_client_packet(ctx.ctx) {
-        NOT_OURS => nat::answer(ctx.ctx),
+        NOT_OURS => nat::nat_answer(ctx.ctx),
         action => action,
     }
 }
@@ -61,8 +63,9 @@ const NOT_OURS: u32 = u32::MAX;
 
 /// The same as a function of its own, beside which that of answers has a stack of its own: the verifier adds up the stacks
 /// of callers, and either's is most of what there is.
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn called_client_packet(ctx: *mut xdp_md) -> u32 {
+extern "C" fn called_client_packet(ctx: *mut xdp_md) -> u32 {
     client_packet(&XdpContext::new(ctx))
 }
 
@@ -109,10 +112,10 @@ fn balance(ctx: &XdpContext, beyond: usize) -> Result<Outcome, PassReason> {
         }
         Network::Ipv6 => return Err(PassReason::Ipv6Unused),
     }
-    Ok(match flow.kind {
-        Kind::Flow => forward(ctx, &link, &flow),
-        Kind::Echo => icmp::echo(ctx, &link),
-        Kind::Drop => Outcome::drop(flow.reason, flow.service),
+    Ok(match flow.fate {
+        flow::FORWARD => forward(ctx, &link, &flow),
+        flow::ECHO => icmp::echo(ctx, &link),
+        reason => Outcome::dropped(reason, flow.service),
     })
 }
 
@@ -120,26 +123,16 @@ fn balance(ctx: &XdpContext, beyond: usize) -> Result<Outcome, PassReason> {
 #[inline(always)]
 fn forward(ctx: &XdpContext, link: &Link, flow: &Flow) -> Outcome {
     let service = flow.service;
-    let (index, backend) = match choose(flow) {
-        Ok(chosen) => chosen,
-        Err(reason) => return Outcome::drop(reason, service),
+    let index = flow.backend as BackendIndex;
+    let Some(backend) = maps::backend(index).filter(|_| index != NO_BACKEND) else {
+        return Outcome::drop(DropReason::NoBackend, service);
     };
-    let rewritten = nat::to_backend(ctx, backend);
+    let rewritten = nat::to_backend(ctx, index, backend);
     match rewritten.and_then(|()| send::send(ctx, link, &flow.inner, backend, flow.hash)) {
         Ok(ifindex) => Outcome::forward(service, index, flow.opens, ifindex),
         Err(Failure::TooBig(mtu)) if flow.answerable => icmp::too_big(ctx, link, mtu, service),
         Err(Failure::TooBig(_)) => Outcome::drop(DropReason::TooBig, service),
         Err(Failure::Drop(reason)) => Outcome::drop(reason, service),
-    }
-}
-
-/// The backend that the flow's slot names.
-#[inline(always)]
-fn choose(flow: &Flow) -> Result<(BackendIndex, &'static Backend), DropReason> {
-    let slot = maps::slot(flow.slot).ok_or(DropReason::NoBackend)?;
-    match maps::backend(slot.backend) {
-        Some(backend) if slot.backend != NO_BACKEND => Ok((slot.backend, backend)),
-        _ => Err(DropReason::NoBackend),
     }
 }
 

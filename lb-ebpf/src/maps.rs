@@ -2,9 +2,12 @@
 //!
 //! The sizes here are what a loader that says nothing gets; the daemon sets them from the configuration.
 
+pub mod flows;
+
 use aya_ebpf::{
     Global,
     btf_maps::{Array, HashMap, LruHashMap, PerCpuArray},
+    helpers::bpf_ktime_get_coarse_ns,
     macros::btf_map,
 };
 use core::ptr::from_ref;
@@ -12,10 +15,11 @@ use lb_common::{
     answer::Budget,
     backend::{Backend, Departure, LinkAddress},
     counters::{BackendStats, PacketCount, ServiceStats, VERDICT_COUNTERS},
+    flow::{TICK_SHIFT, Tick},
     fragment::{Fragment, FragmentKey},
     hash::{KeyWords, WORDS_V6},
     label::{BackendLabel, ServiceLabel},
-    meta::Meta,
+    meta::{Meta, features},
     nat::{ReturnEnd, ReturnKey},
     service::{Service, ServiceKey},
     slot::Slot,
@@ -48,6 +52,10 @@ static FRAGMENTS: LruHashMap<FragmentKey, Fragment, 16_384> = LruHashMap::new();
 #[btf_map]
 static ANSWERS: PerCpuArray<Budget, 1> = PerCpuArray::new();
 
+/// The time for tests, see [`features::TEST_CLOCK`].
+#[btf_map]
+static CLOCK: Array<u64, 1, MMAPABLE> = Array::new();
+
 // Not for packets: what the maps above hold, for those who read them from outside.
 #[btf_map]
 static META: Array<Meta, 1> = Array::new();
@@ -59,7 +67,7 @@ static BACKEND_LABELS: Array<BackendLabel, 1024, MMAPABLE> = Array::new();
 // Set by the loader before the program is verified; the map that holds them is then frozen, so the verifier
 // knows their values and removes what they switch off.
 #[unsafe(no_mangle)]
-static FEATURES: Global<u32> = Global::new(lb_common::meta::features::ALL);
+static FEATURES: Global<u32> = Global::new(features::ALL);
 #[unsafe(no_mangle)]
 static HASH_KEY: KeyWords = [0; WORDS_V6];
 
@@ -172,4 +180,14 @@ pub fn backend_stats(index: u32) -> Option<&'static mut BackendStats> {
 pub fn verdict(counter: u32) -> Option<&'static mut PacketCount> {
     // SAFETY: the record is this CPU's own, and XDP does not nest.
     VERDICTS.get_ptr_mut(counter).map(|count| unsafe { &mut *count })
+}
+
+/// The time.
+#[inline(always)]
+pub fn now() -> Tick {
+    if enabled(features::TEST_CLOCK) {
+        return CLOCK.get(0).map_or(0, |ticks| *ticks as Tick);
+    }
+    // SAFETY: a helper without arguments.
+    (unsafe { bpf_ktime_get_coarse_ns() } >> TICK_SHIFT) as Tick
 }

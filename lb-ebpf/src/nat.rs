@@ -16,7 +16,7 @@ use lb_common::{
     meta::features,
     nat::ReturnEnd,
     service::UDP,
-    slot::NO_BACKEND,
+    slot::{BackendIndex, NO_BACKEND},
 };
 use lb_ebpf::{
     cursor::Writer,
@@ -39,11 +39,11 @@ use network_types::{
 
 /// Addresses a packet to its backend, where the mode is nat; nothing is changed when it cannot go there.
 #[inline(always)]
-pub fn to_backend(ctx: &XdpContext, backend: &Backend) -> Result<(), Failure> {
+pub fn to_backend(ctx: &XdpContext, index: BackendIndex, backend: &Backend) -> Result<(), Failure> {
     if !maps::enabled(features::NAT) || backend.forwarding != Forwarding::Nat as u8 {
         return Ok(());
     }
-    match rewrite_to_backend(ctx.ctx, backend) {
+    match nat_to_backend(ctx.ctx, index.into()) {
         REWRITTEN => Ok(()),
         OUT_OF_HOPS => Err(DropReason::TtlExceeded.into()),
         TOO_BIG => Err(Failure::TooBig(backend.mtu.into())),
@@ -51,15 +51,18 @@ pub fn to_backend(ctx: &XdpContext, backend: &Backend) -> Result<(), Failure> {
     }
 }
 
-/// What [`rewrite_to_backend`] says: a called function gives no more than a number.
+/// What [`nat_to_backend`] says: a called function gives no more than a number.
 const REWRITTEN: u64 = 0;
 const OUT_OF_HOPS: u64 = 1;
 const TOO_BIG: u64 = 2;
 const NOT_PARSED: u64 = 3;
 
+/// Global, as [`crate::track`] is, so that the verifier looks at it once.
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn rewrite_to_backend(ctx: *mut xdp_md, backend: &Backend) -> u64 {
+extern "C" fn nat_to_backend(ctx: *mut xdp_md, backend: u64) -> u64 {
     let ctx = &XdpContext::new(ctx);
+    let Some(backend) = maps::backend(backend as BackendIndex) else { return NOT_PARSED };
     let mut cursor = send::frame(ctx);
     let Ok(link) = eth::parse(&mut cursor) else { return NOT_PARSED };
     let done = match link.network {
@@ -95,8 +98,9 @@ fn aim<E: Ends, T: IpHeader>(
 
 /// A packet that no service is the destination of: the answer of a backend, which is sent on to the client, or nothing of
 /// ours. Gives XDP's verdict.
+#[unsafe(no_mangle)]
 #[inline(never)]
-pub fn answer(ctx: *mut xdp_md) -> u32 {
+pub extern "C" fn nat_answer(ctx: *mut xdp_md) -> u32 {
     let ctx = &XdpContext::new(ctx);
     let (bytes, beyond) = send::lengths(ctx);
     let outcome = send_answer(ctx, beyond);

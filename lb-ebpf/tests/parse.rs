@@ -3,7 +3,7 @@
 use lb_common::counters::{DropReason, PassReason};
 use lb_ebpf::{
     cursor::Cursor,
-    parse::{Transport, eth, ipv4, ipv6},
+    parse::{Transport, eth, ipv4, ipv6, l4::Signal},
 };
 use proptest::{collection::vec, prelude::*};
 
@@ -13,7 +13,7 @@ enum Parsed {
     Passed(PassReason),
     Dropped(DropReason),
     /// Length of the packet from the transport header on, and whether it opens a connection.
-    Good(usize, bool),
+    Good(usize, Signal),
 }
 
 /// The way of `balance` in the program, without its maps.
@@ -34,9 +34,9 @@ fn finish(transport: &Transport<'_>) -> Parsed {
         return Parsed::Passed(PassReason::Truncated);
     }
     match transport.check(0) {
-        Ok(opens) => {
+        Ok(signal) => {
             assert!(transport.length <= transport.cursor.remaining(), "a packet longer than its frame");
-            Parsed::Good(transport.length, opens)
+            Parsed::Good(transport.length, signal)
         }
         Err(reason) => Parsed::Dropped(reason),
     }
@@ -85,7 +85,7 @@ proptest! {
         let ip = [0x45, 0, 0, 40, 0, 0, 0x40, 0, 64, 6, 0, 0, 198, 18, 0, 1, 192, 0, 2, 10];
         let tcp = [0, 0, 0, 1, 0, 0, 0, 0, 5 << 4, 2, 0xff, 0xff, 0, 0, 0, 0];
         let mut whole = [&ethernet(0x0800)[..], &ip, &ports, &tcp].concat();
-        prop_assert_eq!(parse(&mut whole), Parsed::Good(20, true));
+        prop_assert_eq!(parse(&mut whole), Parsed::Good(20, Signal::Opens));
         whole.truncate(cut);
         prop_assert!(!matches!(parse(&mut whole), Parsed::Good(..)));
     }

@@ -78,8 +78,38 @@ impl TcpHeader {
 
 const _: () = assert!(size_of::<TcpHeader>() == 20 && align_of::<TcpHeader>() == 1);
 
+const FIN: u8 = 0x01;
 const SYN: u8 = 0x02;
+const RST: u8 = 0x04;
 const ACK: u8 = 0x10;
+
+/// What a packet says of its flow. As wide as a pointer, for the verifier's sake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u64)]
+pub enum Signal {
+    /// It opens a connection: a SYN without ACK, or a QUIC Initial.
+    Opens,
+    /// It goes on.
+    Goes,
+    /// Its client closes it, or resets it.
+    Closes,
+    /// Nothing: the packet only tells of the flow, as an ICMP error does, or is a later fragment.
+    Quoted,
+}
+
+impl Signal {
+    /// The signal of a number's two lowest bits.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_number(number: u64) -> Self {
+        match number & 3 {
+            0 => Self::Opens,
+            1 => Self::Goes,
+            2 => Self::Closes,
+            _ => Self::Quoted,
+        }
+    }
+}
 
 /// Whether packets of this protocol are balanced at all.
 #[inline(always)]
@@ -116,10 +146,9 @@ impl Transport<'_> {
         !cut_short && self.is_complete(beyond)
     }
 
-    /// Checks lengths and header of a packet that is for a service; `beyond` as for [`Self::is_complete`]. `true`: it
-    /// opens a TCP connection.
+    /// Checks lengths and header of a packet that is for a service; `beyond` as for [`Self::is_complete`].
     #[inline(always)]
-    pub fn check(&self, beyond: usize) -> Result<bool, DropReason> {
+    pub fn check(&self, beyond: usize) -> Result<Signal, DropReason> {
         if !self.is_complete(beyond) {
             return Err(DropReason::IpLength);
         }
@@ -127,17 +156,21 @@ impl Transport<'_> {
     }
 
     #[inline(always)]
-    fn check_tcp(&self) -> Result<bool, DropReason> {
+    fn check_tcp(&self) -> Result<Signal, DropReason> {
         let header = self.cursor.peek::<TcpHeader>().ok_or(DropReason::TcpHeader)?;
         let header_length = header.length();
         if header_length < size_of::<TcpHeader>() || header_length > self.length {
             return Err(DropReason::TcpHeader);
         }
-        Ok(header.flags & (SYN | ACK) == SYN)
+        Ok(match header.flags {
+            flags if flags & (SYN | ACK) == SYN => Signal::Opens,
+            flags if flags & (FIN | RST) != 0 => Signal::Closes,
+            _ => Signal::Goes,
+        })
     }
 
     #[inline(always)]
-    fn check_udp(&self) -> Result<bool, DropReason> {
+    fn check_udp(&self) -> Result<Signal, DropReason> {
         let header = self.cursor.peek::<UdpHdr>().ok_or(DropReason::UdpHeader)?;
         let length = usize::from(crate::cursor::load_be16(&header.len));
         // A first fragment is shorter than the datagram that its UDP header tells of, but has all of that header.
@@ -147,6 +180,24 @@ impl Transport<'_> {
         {
             return Err(DropReason::UdpHeader);
         }
-        Ok(false)
+        Ok(Signal::Goes)
+    }
+
+    /// Whether a UDP datagram is the first of a QUIC connection: an Initial packet of version 1 (RFC 9000 section 17.2.2) or 2
+    /// (RFC 9369 section 3.2), which a client makes at least 1,200 bytes long (RFC 9000 section 14.1).
+    #[inline(always)]
+    #[must_use]
+    pub fn is_quic_initial(&self) -> bool {
+        const LEAST: usize = UdpHdr::LEN + 1200;
+        const FORM_AND_TYPE: u8 = 0xf0;
+        if self.length < LEAST {
+            return false;
+        }
+        let Some(start) = self.cursor.peek::<[u8; UdpHdr::LEN + 5]>() else { return false };
+        let [.., first, a, b, c, d] = *start;
+        matches!(
+            (first & FORM_AND_TYPE, [a, b, c, d]),
+            (0xc0, [0, 0, 0, 1]) | (0xd0, [0x6b, 0x33, 0x43, 0xcf])
+        )
     }
 }

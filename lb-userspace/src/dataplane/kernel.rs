@@ -2,6 +2,7 @@
 
 use super::{
     Dataplane, Error, Installed, InstalledBackend, InstalledService, Operation, Sizes, Way,
+    flows::Flows,
     mapped::MappedArray,
     ring_range,
     stats::{Sum, VerdictCounts},
@@ -27,7 +28,7 @@ use std::{collections::BTreeMap, io, mem::offset_of, path::Path};
 pub const META: &str = "META";
 
 /// Every map that is pinned, by its name.
-pub const PINNED: [&str; 13] = [
+pub const PINNED: [&str; 21] = [
     META,
     "SERVICES",
     "SLOTS",
@@ -39,6 +40,14 @@ pub const PINNED: [&str; 13] = [
     "VIPS",
     "FRAGMENTS",
     "ANSWERS",
+    "FLOWS_V4",
+    "FLOWS_V6",
+    "OVERFLOWS",
+    "CURSORS",
+    "CLIENTS",
+    "LOADS",
+    "TRACKING",
+    "CLOCK",
     "SERVICE_LABELS",
     "BACKEND_LABELS",
 ];
@@ -61,9 +70,7 @@ pub struct Kernel {
     returns: HashMap<MapData, Record<ReturnKey>, Record<ReturnEnd>>,
     service_labels: MappedArray<ServiceLabel>,
     backend_labels: MappedArray<BackendLabel>,
-    loads: Option<MappedArray<Load>>,
-    /// Entries of each flow table.
-    flows: u32,
+    pub(super) flows: Flows,
     service_stats: PerCpuArray<MapData, Record<ServiceStats>>,
     backend_stats: PerCpuArray<MapData, Record<BackendStats>>,
     verdicts: PerCpuArray<MapData, Record<PacketCount>>,
@@ -84,8 +91,7 @@ impl Kernel {
             backends: mapped(pin_dir, "BACKENDS")?,
             service_labels: mapped(pin_dir, "SERVICE_LABELS")?,
             backend_labels: mapped(pin_dir, "BACKEND_LABELS")?,
-            loads: is_pinned(pin_dir, "LOADS").then(|| mapped(pin_dir, "LOADS")).transpose()?,
-            flows: entries(pin_dir, "FLOWS_V4")?,
+            flows: Flows::open(pin_dir)?,
             service_stats: per_cpu(pin_dir, "SERVICE_STATS")?,
             backend_stats: per_cpu(pin_dir, "BACKEND_STATS")?,
             verdicts: per_cpu(pin_dir, "VERDICTS")?,
@@ -111,7 +117,7 @@ impl Kernel {
             services: self.service_labels.len(),
             backends: self.backends.len(),
             slots: self.slots.len(),
-            flows: self.flows,
+            flows: self.flows.entries(),
         }
     }
 
@@ -167,7 +173,7 @@ impl Kernel {
     fn add_backend(&mut self, backend: &InstalledBackend) -> Result<(), Error> {
         let index = backend.index.into();
         self.backend_stats.set(index, zeros()?, 0).map_err(write("BACKEND_STATS"))?;
-        self.set_load(index, &Load { live: 0, weight: backend.weight.into() })?;
+        self.flows.set_load(backend.index, &Load { live: 0, weight: backend.weight.into() })?;
         self.backends.set(index, &backend.record).map_err(Error::map("write", "BACKENDS"))?;
         let name = Name::new(&backend.name).unwrap_or(bytemuck::Zeroable::zeroed());
         let label = BackendLabel { name, weight: backend.weight, service: backend.service() };
@@ -190,18 +196,6 @@ impl Kernel {
         })
     }
 
-    /// What least-connections knows of a backend, as it begins.
-    fn set_load(&self, index: u32, load: &Load) -> Result<(), Error> {
-        let Some(loads) = &self.loads else { return Ok(()) };
-        loads.set(index, load).map_err(Error::map("write", "LOADS"))
-    }
-
-    /// The weight alone: packets count connections beside it.
-    fn set_load_weight(&self, index: u32, weight: u32) -> Result<(), Error> {
-        let Some(loads) = &self.loads else { return Ok(()) };
-        loads.set_word(index, offset_of!(Load, weight), weight.into()).map_err(Error::map("write", "LOADS"))
-    }
-
     /// One store of the word that the MAC address is in, which nobody else writes.
     fn set_down(&self, index: u32, down: bool) -> Result<(), Error> {
         let record = self.backends.get(index).unwrap_or(bytemuck::Zeroable::zeroed());
@@ -211,8 +205,8 @@ impl Kernel {
     }
 
     fn set_weight(&mut self, index: BackendIndex, weight: u32) -> Result<(), Error> {
+        self.flows.set_load_weight(index, weight)?;
         let index = index.into();
-        self.set_load_weight(index, weight)?;
         let label = self.backend_labels.get(index).unwrap_or(bytemuck::Zeroable::zeroed());
         let label = BackendLabel { weight, ..label };
         self.backend_labels.set(index, &label).map_err(Error::map("write", "BACKEND_LABELS"))
@@ -220,6 +214,7 @@ impl Kernel {
 
     fn name_service(&mut self, id: u32, name: &str) -> Result<(), Error> {
         self.service_stats.set(id, zeros()?, 0).map_err(write("SERVICE_STATS"))?;
+        self.flows.clear_service(id)?;
         let name = Name::new(name).unwrap_or(bytemuck::Zeroable::zeroed());
         self.service_labels.set(id, &ServiceLabel { name }).map_err(Error::map("write", "SERVICE_LABELS"))
     }
@@ -296,23 +291,11 @@ impl Dataplane for Kernel {
     }
 }
 
-/// Entries of a map; 0 where there is none.
-fn entries(pin_dir: &Path, name: &'static str) -> Result<u32, Error> {
-    if !is_pinned(pin_dir, name) {
-        return Ok(0);
-    }
-    Ok(MapInfo::from_pin(pin_dir.join(name)).map_err(open(name))?.max_entries())
-}
-
-fn is_pinned(pin_dir: &Path, name: &str) -> bool {
-    pin_dir.join(name).exists()
-}
-
 pub(super) fn pinned(pin_dir: &Path, name: &'static str) -> Result<MapData, Error> {
     MapData::from_pin(pin_dir.join(name)).map_err(open(name))
 }
 
-fn mapped<T: Pod>(pin_dir: &Path, name: &'static str) -> Result<MappedArray<T>, Error> {
+pub(super) fn mapped<T: Pod>(pin_dir: &Path, name: &'static str) -> Result<MappedArray<T>, Error> {
     let info = MapInfo::from_pin(pin_dir.join(name)).map_err(open(name))?;
     if info.value_size() as usize != size_of::<T>() {
         return Err(Error::map("read", name)(io::Error::new(
@@ -347,7 +330,7 @@ pub(super) fn total<T: Pod + Sum>(
     Ok(T::total(values.iter().map(|Record(value)| value)))
 }
 
-fn zeros<T: Pod>() -> Result<PerCpuValues<Record<T>>, Error> {
+pub(super) fn zeros<T: Pod>() -> Result<PerCpuValues<Record<T>>, Error> {
     let cpus = nr_cpus().map_err(|(file, error)| Error::Machine(format!("cannot read {file}: {error}")))?;
     PerCpuValues::try_from(vec![Record(T::zeroed()); cpus]).map_err(|error| Error::Machine(error.to_string()))
 }

@@ -105,6 +105,14 @@ impl<T: Pod> MappedArray<T> {
         Ok(())
     }
 
+    /// Replaces the word of the value at `index` that starts at byte `offset`, in one atomic step, though packets change it too.
+    pub fn update_word(&self, index: u32, offset: usize, change: impl Fn(u64) -> u64) -> io::Result<()> {
+        let value = self.checked(index)?;
+        let place = value.get(offset / 8).filter(|_| offset.is_multiple_of(8)).ok_or_else(past_the_end)?;
+        place.update(Ordering::AcqRel, Ordering::Acquire, change);
+        Ok(())
+    }
+
     fn checked(&self, index: u32) -> io::Result<&[AtomicU64]> {
         self.value(index).ok_or_else(past_the_end)
     }

@@ -1,10 +1,12 @@
 //! The data plane as the daemon sees it: what the maps hold, the operations that change them, and the trait
 //! behind which the kernel stands ([`kernel`]) or a fake in memory ([`fake`]).
 
+mod batch;
 pub mod bpffs;
 pub mod decap;
 pub mod fake;
 mod flow_table;
+mod flows;
 pub mod kernel;
 pub mod link;
 pub mod loader;

@@ -1,6 +1,9 @@
 //! Counters, summed over the CPUs.
 
-use lb_common::counters::{BackendStats, PacketCount, ServiceStats, Verdict};
+use lb_common::{
+    counters::{BackendStats, PacketCount, ServiceStats, Verdict},
+    flow::TrackStats,
+};
 
 /// A record of a per-CPU map that can be summed.
 pub trait Sum: Copy + Default {
@@ -42,6 +45,18 @@ impl Sum for BackendStats {
         self.connections += other.connections;
         self.return_packets += other.return_packets;
         self.return_bytes += other.return_bytes;
+    }
+}
+
+impl Sum for TrackStats {
+    fn add(&mut self, other: &Self) {
+        self.lookups += other.lookups;
+        self.hits += other.hits;
+        self.opened += other.opened;
+        self.learned += other.learned;
+        self.reused += other.reused;
+        self.orphaned += other.orphaned;
+        self.overflows += other.overflows;
     }
 }
 
