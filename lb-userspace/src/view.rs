@@ -99,7 +99,11 @@ pub struct Report {
 pub fn read(pin_dir: &Path) -> Result<Report, Error> {
     loader::require_root("reading the pinned maps")?;
     loader::pinned_meta(pin_dir)?.ok_or_else(|| Error::NothingPinned(pin_dir.to_owned()))?;
-    let kernel = Kernel::open(pin_dir)?;
+    of(&Kernel::open(pin_dir)?)
+}
+
+/// Reads the maps.
+pub fn of(kernel: &Kernel) -> Result<Report, Error> {
     let installed = kernel.installed()?;
     let mut report = Report::new(
         &installed,

@@ -9,12 +9,12 @@ use std::{
     os::fd::{AsFd, AsRawFd as _},
 };
 
-/// `BPF_MAP_LOOKUP_BATCH` of enum bpf_cmd (linux/bpf.h).
+/// `BPF_MAP_LOOKUP_BATCH` of enum `bpf_cmd` (linux/bpf.h).
 const LOOKUP_BATCH: libc::c_int = 24;
 /// `BPF_MAP_DELETE_BATCH`.
 const DELETE_BATCH: libc::c_int = 27;
 
-/// The `batch` member of union bpf_attr (linux/bpf.h).
+/// The `batch` member of union `bpf_attr` (linux/bpf.h).
 #[repr(C)]
 #[derive(Default)]
 struct Attributes {

@@ -1,0 +1,253 @@
+//! The desired state and the maps that follow it: the one place where they are changed.
+
+use super::{
+    RESYNC, RETRY,
+    commands::{Command, Failed},
+};
+use crate::{
+    config::{Config, Daemon, XdpMode, rules::Refusal},
+    dataplane::{
+        Dataplane as _, Installed,
+        link::Attached,
+        loader::{self, Adopted, Loaded, Specialisation},
+    },
+    neighbour::{Interface, NextHop, Resolver},
+    plan::{self, Plan, Report},
+    routing,
+    state::{Change, Event, State},
+    tracking::{Now, Sweep},
+    view,
+};
+use anyhow::Context as _;
+use aya_log::EbpfLogger;
+use lb_common::hash::expand_key;
+use nix::time::{ClockId, clock_gettime};
+use std::{net::IpAddr, path::Path, time::Duration};
+use tracing::{debug, info, warn};
+
+/// How long a change waits for a new backend to answer ARP or neighbour discovery.
+const INTRODUCTION: Duration = Duration::from_secs(1);
+
+/// `CLOCK_MONOTONIC`.
+fn now() -> Duration {
+    clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Duration::from)
+}
+
+/// The desired state and the maps that follow it.
+pub(super) struct Balancer {
+    state: State,
+    loaded: Loaded,
+    sweep: Sweep,
+    /// The last attempt to bring the maps to the desired state failed.
+    behind: bool,
+    /// The kernel has no MAC address of some backend, whether it once had or not.
+    pub silent: bool,
+}
+
+impl Balancer {
+    pub fn new(loaded: Loaded, specialisation: Specialisation, state: State, daemon: &Daemon) -> Self {
+        let sweep = Sweep::new(daemon.tracking, expand_key(specialisation.hash_key));
+        Self { state, loaded, sweep, behind: false, silent: true }
+    }
+
+    /// Brings the maps to the desired state, then attaches.
+    pub fn start(&mut self, config: &Config, interfaces: &[Interface]) -> anyhow::Result<()> {
+        match self.loaded.adopted {
+            Adopted::Everything => {
+                info!("adopted program and maps under {}", config.daemon.pin_dir.display());
+            }
+            Adopted::Maps => {
+                info!("adopted the maps under {}, with a new program", config.daemon.pin_dir.display());
+            }
+            Adopted::Nothing => info!("loaded; pinned under {}", config.daemon.pin_dir.display()),
+        }
+        self.reconcile()?;
+        for name in self.loaded.links.names()? {
+            if !config.daemon.interfaces.contains(&name) {
+                info!(
+                    "{name} carries the program too, though the configuration does not name it; `xdp-lb detach {name}` takes it off"
+                );
+            }
+        }
+        for interface in interfaces {
+            let name = &interface.name;
+            match self.loaded.links.attach(&mut self.loaded.program, interface, config.daemon.xdp_mode)? {
+                Attached::Already => info!("{name} carries the program already"),
+                Attached::Native => info!("attached to {name} in native mode"),
+                Attached::Generic if config.daemon.xdp_mode == XdpMode::Auto => {
+                    warn!(
+                        "attached to {name} in generic mode, which is slower: its driver has no native XDP"
+                    );
+                }
+                Attached::Generic => info!("attached to {name} in generic mode"),
+            }
+        }
+        for lack in routing::missing(&config.services, &config.daemon.interfaces) {
+            warn!("{lack}");
+        }
+        Ok(())
+    }
+
+    /// After a failed first start: leaves the machine as it was.
+    pub fn undo(&self, pin_dir: &Path) {
+        if self.loaded.adopted == Adopted::Nothing
+            && let Err(error) = loader::remove_all(pin_dir)
+        {
+            warn!("{error}");
+        }
+    }
+
+    /// Plans from what the maps hold to what they should hold, and carries it out.
+    fn reconcile(&mut self) -> anyhow::Result<()> {
+        let plan = self.plan(&self.state)?;
+        self.carry_out(&plan)
+    }
+
+    fn plan(&self, state: &State) -> anyhow::Result<Plan> {
+        let installed = self.loaded.kernel.installed()?;
+        Ok(plan::plan(&installed, &state.desired(), self.sweep.census(), Now::new(now()).seconds())?)
+    }
+
+    /// Carries a plan out. When the maps fail on the way, what is missing is planned again at the next change.
+    fn carry_out(&mut self, plan: &Plan) -> anyhow::Result<()> {
+        let done = plan.operations.iter().try_for_each(|operation| self.loaded.kernel.apply(operation));
+        self.behind = done.is_err();
+        self.sweep.install(&self.installed()?);
+        done?;
+        self.state.carried_out();
+        if !plan.operations.is_empty() {
+            info!("{} changes applied, {} slots moved", plan.operations.len(), plan.report.moved());
+        }
+        Ok(())
+    }
+
+    fn installed(&self) -> anyhow::Result<Installed> {
+        Ok(self.loaded.kernel.installed()?)
+    }
+
+    fn reconcile_or_warn(&mut self) {
+        if let Err(error) = self.reconcile() {
+            self.behind = true;
+            warn!("{error:#}; tried again at the next change, in {} s at the latest", RESYNC.as_secs());
+        }
+    }
+
+    /// Goes on with the sweep of the flow tables, lets slots advance, and plans again where that allows more.
+    pub fn sweep(&mut self) {
+        let now = now();
+        let expired = self.state.expire(now);
+        let swept = self.sweep.tick(&mut self.loaded.kernel, Now::new(now));
+        let progress = match swept {
+            Ok(progress) => progress,
+            Err(error) => {
+                warn!("{error}; flows are remembered for longer than they need until this works");
+                return;
+            }
+        };
+        let applied =
+            progress.operations.iter().try_for_each(|operation| self.loaded.kernel.apply(operation));
+        if let Err(error) = applied {
+            warn!("{error}; the slots stay as they are for another pass");
+            if let Ok(installed) = self.installed() {
+                self.sweep.install(&installed);
+            }
+        }
+        if expired || progress.settled {
+            debug!(
+                "planning again: deadlines passed: {expired}, slots or backends settled: {}",
+                progress.settled
+            );
+            self.reconcile_or_warn();
+        }
+    }
+
+    /// Answers a request.
+    pub async fn answer(&mut self, resolver: &Resolver, command: Command) {
+        // Whoever asked and went away needs no answer.
+        match command {
+            Command::Change { change, dry_run, reply } => {
+                let _ = reply.send(self.change(resolver, &change, dry_run).await);
+            }
+            Command::View { reply } => {
+                let report = view::of(&self.loaded.kernel);
+                let _ = reply.send(report.map_err(|error| Failed::Machine(error.to_string())));
+            }
+            Command::Tracking { reply } => {
+                let _ = reply.send(Ok(self.sweep.figures().clone()));
+            }
+        }
+    }
+
+    /// Takes a change in whole, or not at all.
+    async fn change(
+        &mut self,
+        resolver: &Resolver,
+        change: &Change,
+        dry_run: bool,
+    ) -> Result<Report, Failed> {
+        let mut next = self.state.clone();
+        next.change(change, now())?;
+        if let Change::AddBackend { backend, .. } = change {
+            introduce(resolver, &mut next, backend.address).await?;
+        }
+        let plan = self.plan(&next).map_err(|error| Refusal(format!("{error:#}")))?;
+        if dry_run {
+            return Ok(plan.report);
+        }
+        self.state = next;
+        self.carry_out(&plan).map_err(|error| {
+            Failed::Machine(format!(
+                "{error:#}; the change is taken in and tried again, in {} s at the latest",
+                RESYNC.as_secs()
+            ))
+        })?;
+        Ok(plan.report)
+    }
+
+    /// Asks netlink again, and follows what changed. `solicit`: also asks backends that are not resolved, and has
+    /// the kernel confirm those that it has not heard of for long, as it does only for neighbours of its own.
+    pub async fn follow(&mut self, resolver: &Resolver, solicit: bool) {
+        let addresses = self.state.addresses();
+        let deadline = if solicit { RETRY / 2 } else { Duration::ZERO };
+        let answers = resolver.resolve_all(&addresses, deadline).await;
+        let known: Vec<NextHop> = answers.iter().flatten().cloned().collect();
+        self.silent = known.iter().any(|next_hop| next_hop.mac.is_none());
+        if solicit && let Err(error) = resolver.refresh(&known).await {
+            warn!("{error}; a backend whose MAC address changes is not noticed until this works");
+        }
+        let mut changed = false;
+        for (address, answer) in addresses.into_iter().zip(answers) {
+            match answer {
+                Ok(next_hop) if next_hop.gateway.is_some() && self.state.must_be_on_link(address) => {
+                    warn!(
+                        "backend {} is behind a gateway now; its last way stays",
+                        self.state.name_of(address)
+                    );
+                }
+                Ok(next_hop) => changed |= self.state.handle(Event::NextHop(address, next_hop)),
+                Err(error) => warn!("backend {}: {error}; its last way stays", self.state.name_of(address)),
+            }
+        }
+        if changed || self.behind {
+            self.reconcile_or_warn();
+        }
+    }
+
+    /// Where the program's log lines arrive, when it was loaded to write any.
+    pub fn packet_log(&mut self) -> anyhow::Result<Option<EbpfLogger<&'static dyn log::Log>>> {
+        let object = self.loaded.object.as_mut().filter(|_| self.loaded.log_level > 0);
+        let logger = object.map(EbpfLogger::init).transpose();
+        logger.context("cannot read the program's log")
+    }
+}
+
+/// Finds the way to an address that the state did not know before, under the rules of the boot.
+async fn introduce(resolver: &Resolver, state: &mut State, address: IpAddr) -> Result<(), Failed> {
+    let answers = resolver.resolve_all(&[address], INTRODUCTION).await;
+    for answer in answers {
+        let next_hop = answer.map_err(|error| Refusal(super::blame(state, address, &error).to_string()))?;
+        super::check_way(state, address, &next_hop).map_err(|error| Refusal(error.to_string()))?;
+        state.handle(Event::NextHop(address, next_hop));
+    }
+    Ok(())
+}
