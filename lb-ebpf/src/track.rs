@@ -168,14 +168,11 @@ fn next_of_client(question: &Question, key: &Key) -> BackendIndex {
         return NO_BACKEND;
     }
     let client = ClientKey { source: key.client(), service: question.service() };
-    let place = match flows::next_place(&client) {
-        Some(place) => place,
-        None => {
-            let place = place_of(question, next_of_all(question)).unwrap_or(question.hash() >> 32);
-            flows::start_client(&client, place);
-            place
-        }
-    };
+    let place = flows::next_place(&client).unwrap_or_else(|| {
+        let place = place_of(question, next_of_all(question)).unwrap_or(question.hash() >> 32);
+        flows::start_client(&client, place);
+        place
+    });
     slot_backend(ring_start(question) + (place % u64::from(ring)) as u32)
 }
 

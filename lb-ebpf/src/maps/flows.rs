@@ -114,10 +114,11 @@ impl Key {
     /// The flow's entry.
     #[inline(always)]
     pub fn find(&self) -> Option<Entry> {
-        let entry = if self.v4 {
+        let Self { key, v4 } = self;
+        let entry = if *v4 {
             FLOWS_V4.get_ptr_mut(self.v4())
         } else if enabled(features::IPV6) {
-            FLOWS_V6.get_ptr_mut(&self.key)
+            FLOWS_V6.get_ptr_mut(key)
         } else {
             None
         };
@@ -128,10 +129,11 @@ impl Key {
     #[inline(always)]
     pub fn insert(&self, entry: &FlowEntry) -> Result<(), i32> {
         const BPF_NOEXIST: u64 = 1;
-        if self.v4 {
+        let Self { key, v4 } = self;
+        if *v4 {
             FLOWS_V4.insert(self.v4(), entry, BPF_NOEXIST)
         } else if enabled(features::IPV6) {
-            FLOWS_V6.insert(&self.key, entry, BPF_NOEXIST)
+            FLOWS_V6.insert(key, entry, BPF_NOEXIST)
         } else {
             Ok(())
         }

@@ -106,14 +106,14 @@ fn least_connections_keeps_the_spread_small_while_one_backend_is_slow_to_close()
     let mut site = Site::new("192.0.2.10:8583", TCP, &weights, LEAST, "");
     // (when it ends, client, backend)
     let mut open: BTreeSet<(u32, SocketAddr, usize)> = BTreeSet::new();
-    let mut live = [0i64; 3];
+    let mut held = [0i32; 3];
     let mut worst = 0f64;
     for step in 0..6000u32 {
         site.wait(ticks(100));
         while let Some((end, client, backend)) = open.first().copied().filter(|(end, ..)| *end <= step) {
             site.send(client, Fin);
             open.remove(&(end, client, backend));
-            live[backend] -= 1;
+            held[backend] -= 1;
         }
         let client = site.client(step);
         let owner: usize = site.send(client, Syn)[1..].parse().unwrap();
@@ -121,20 +121,20 @@ fn least_connections_keeps_the_spread_small_while_one_backend_is_slow_to_close()
         // Connections to the first live ten times as long.
         let life = if owner == 1 { 1000 } else { 100 };
         open.insert((step + life, client, owner - 1));
-        live[owner - 1] += 1;
+        held[owner - 1] += 1;
         if step > 1000 {
             let per_weight: Vec<_> =
-                live.iter().zip(weights).map(|(live, weight)| *live as f64 / f64::from(weight)).collect();
+                held.iter().zip(weights).map(|(held, weight)| f64::from(*held) / f64::from(weight)).collect();
             let spread = per_weight.iter().copied().fold(f64::MIN, f64::max)
                 - per_weight.iter().copied().fold(f64::MAX, f64::min);
             worst = worst.max(spread);
         }
     }
-    println!("live {live:?}, worst spread {worst:.2} a weight unit");
+    println!("live {held:?}, worst spread {worst:.2} a weight unit");
     assert!(worst <= 1.0, "{worst}");
     // What the program counts is what is open.
-    for (backend, live) in live.into_iter().enumerate() {
+    for (backend, held) in held.into_iter().enumerate() {
         let index = site.index(&format!("b{}", backend + 1));
-        assert_eq!(site.balancer.kernel().live(index).unwrap(), live as u64);
+        assert_eq!(site.balancer.kernel().live(index).unwrap(), held as u64);
     }
 }

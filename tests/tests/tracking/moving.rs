@@ -53,7 +53,7 @@ fn an_older_flow_stays_and_a_new_one_follows_the_slot() {
         );
 
         // Another flow in the same slot, which begins now.
-        let new = (2..)
+        let new = (2..10_000)
             .map(|number| site.client(number))
             .find(|other| site.slot_of(*other) == site.slot_of(old))
             .unwrap();
@@ -65,7 +65,7 @@ fn an_older_flow_stays_and_a_new_one_follows_the_slot() {
         let slot = Slot::holding(site.index("b2"), 2);
         site.set_slot(old, slot);
         assert_eq!((site.send(old, Data), site.send(new, Data)), ("b1".to_owned(), "b2".to_owned()));
-        let third = (2..)
+        let third = (2..10_000)
             .map(|number| site.client(number))
             .filter(|other| site.slot_of(*other) == site.slot_of(old))
             .nth(1)
@@ -139,7 +139,7 @@ fn a_dead_backend_owns_nothing() {
     // Its flow is chosen anew, and so is one that nobody remembers.
     assert_eq!(site.send(client, Data), "b2");
     assert_eq!(site.stats().orphaned, 1);
-    let other = (2..)
+    let other = (2..10_000)
         .map(|number| site.client(number))
         .find(|other| site.slot_of(*other) == site.slot_of(client))
         .unwrap();
@@ -173,7 +173,8 @@ fn udp_stays_with_the_previous_backend_and_a_quic_initial_does_not() {
         let mut to = |payload: &[u8]| {
             number += 1;
             let same = |other: &SocketAddr| site.slot_of(*other) == site.slot_of(client);
-            let other = (number * 1000..).map(|number| site.client(number)).find(same).unwrap();
+            let other =
+                (number * 1000..number * 1000 + 10_000).map(|number| site.client(number)).find(same).unwrap();
             site.run(&Packet::of(UDP, other, site.vip).payload(payload).frame()).unwrap()
         };
         assert_eq!(to(&initial(0xc3, [0, 0, 0, 1], 1200)), "b2", "version 1");

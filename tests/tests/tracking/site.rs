@@ -1,6 +1,6 @@
 //! A balancer with one service `pool`, whose backends are `b1`, `b2` and so on, and the packets of its clients.
 
-use std::net::SocketAddr;
+use std::{fmt::Write as _, net::SocketAddr};
 
 use lb_common::{
     flow::{FlowClass, FlowEntry, Tick, TrackStats},
@@ -47,9 +47,8 @@ impl Site {
         for (number, weight) in (1u8..).zip(weights) {
             let address =
                 if vip.is_ipv6() { format!("2001:db8:18::{number}") } else { format!("198.18.1.{number}") };
-            text += &format!(
-                "[[service.backend]]\nname = \"b{number}\"\naddress = \"{address}\"\nweight = {weight}\n"
-            );
+            text.push_str("[[service.backend]]\n");
+            writeln!(text, "name = \"b{number}\"\naddress = \"{address}\"\nweight = {weight}").unwrap();
             ways.push(way(address.parse().unwrap(), [2, 0, 0, 0, 1, number], [2, 0, 0, 0, 0, 1], LOOPBACK));
         }
         let balancer = Balancer::load_at(&text, &ways, START).unwrap();
