@@ -12,6 +12,7 @@
 )]
 
 mod agreement {
+    pub mod errors;
     pub mod generate;
     pub mod ground;
     pub mod rng;
@@ -23,9 +24,11 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
     hash::{BuildHasher as _, RandomState},
+    net::SocketAddr,
 };
 
 use agreement::{
+    errors::{Counts, Kind},
     generate::{Input, Known, input},
     ground,
     shrink::shrink,
@@ -101,8 +104,8 @@ impl Pair {
         })
     }
 
-    /// Runs packets of a seed; stops at the first chunk with a disagreement.
-    fn compare(&self, seed: u64, packets: u64) -> Tally {
+    /// Runs packets of a seed; stops at the first chunk with a disagreement. Counts the errors that nat rewrote.
+    fn compare(&self, seed: u64, packets: u64, errors: &mut Counts) -> Tally {
         let mut tally = Tally::default();
         let shape = self.balancer.counters().unwrap();
         for first in (0..packets).step_by(CHUNK as usize) {
@@ -112,6 +115,9 @@ impl Pair {
                 let input = input(seed, index, &self.known);
                 let answer = self.modelled(&input);
                 tally.count(&answer, input.frame.0.len());
+                if let Some(kind) = Kind::of(&input, &answer, self.balancer.installed()) {
+                    *errors.entry(kind).or_default() += 1;
+                }
                 if !self.agrees(&input, &answer) && wrong.is_none() {
                     wrong = Some(index);
                 }
@@ -177,12 +183,12 @@ fn compare_all_sites() {
     let seeds = seeds();
     let list: Vec<_> = seeds.iter().map(|seed| format!("{seed:#x}")).collect();
     println!("XDP_LB_SEED={}", list.join(" and XDP_LB_SEED="));
-    let mut reached: BTreeMap<u32, u64> = BTreeMap::new();
+    let (mut reached, mut errors) = (BTreeMap::<u32, u64>::new(), Counts::new());
     for site in SITES {
         let packets = PACKETS * site.share / 1000;
         let mut sum = Tally::default();
         for &seed in &seeds {
-            sum.merge(&Pair::load(site).compare(seed, packets));
+            sum.merge(&Pair::load(site).compare(seed, packets, &mut errors));
         }
         println!("{}: {packets} packets of each seed", site.name);
         every_backend_was_reached(site, &sum);
@@ -202,7 +208,15 @@ fn compare_all_sites() {
             verdict.reason()
         );
     }
+    for kind in Kind::all() {
+        let packets = errors.get(&kind).copied().unwrap_or_default();
+        println!("{packets:8} {kind}");
+        assert!(packets >= FEWEST, "{packets} {kind}");
+    }
 }
+
+/// So many errors of each kind that nat rewrites at least, in a run of one seed.
+const FEWEST: u64 = 100;
 
 /// The fixtures' balancer answers without a limit.
 const NOT_COMPARED: [Verdict; 1] = [Verdict::Drop(DropReason::RateLimited)];
@@ -272,6 +286,37 @@ fn every_udp_checksum_agrees() {
                 let answer = pair.modelled(&input);
                 assert!(answer.backend.is_some(), "{answer:?}");
                 assert!(pair.agrees(&input, &answer), "{:?}", pair.disagreement(&input));
+            }
+        }
+    });
+}
+
+/// Every checksum of an ICMP error that nat rewrites, right or wrong, in both directions.
+#[test]
+fn every_checksum_of_an_error_agrees() {
+    in_namespace(|| {
+        let pair = Pair::load(&SITES[0]);
+        let v4 = ["198.18.0.1:40000", "192.0.2.50:53", "198.18.0.11:8080", "203.0.113.9:0"];
+        let v6 =
+            ["[2001:db8:18::1]:40000", "[2001:db8::50]:53", "[2001:db8:18::11]:8080", "[2001:db8:113::9]:0"];
+        for ends in [v4, v6] {
+            let [client, vip, backend, router] = ends.map(|end| end.parse::<SocketAddr>().unwrap());
+            let (protocol, kind, ip) = if client.is_ipv4() { (1, 3, 20) } else { (58, 2, 40) };
+            for (from, to, quoted) in [
+                (router, vip, (vip, client)),
+                (router, client, (client, backend)),
+                (backend, client, (client, backend)),
+            ] {
+                let quoted = Packet::of(UDP, quoted.0, quoted.1).frame().0.split_off(IP);
+                let message = [&[kind, 0, 0, 0, 0, 0, 5, 0], &quoted[..]].concat();
+                let frame = Packet::of(protocol, from, to).payload(&message).frame();
+                for checksum in 0..=u16::MAX {
+                    let frame = frame.clone().with(IP + ip + 2, &checksum.to_be_bytes());
+                    let input = Input { frame, metadata: 0 };
+                    let answer = pair.modelled(&input);
+                    assert!(answer.backend.is_some(), "{answer:?}");
+                    assert!(pair.agrees(&input, &answer), "{:?}", pair.disagreement(&input));
+                }
             }
         }
     });

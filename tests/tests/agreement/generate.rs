@@ -38,6 +38,7 @@ pub fn input(seed: u64, index: u64, known: &Known) -> Input {
     let mut frame = match rng.below(100) {
         0..10 => icmp(rng, &known.services),
         10..25 => answer(rng, &known.returns).frame(),
+        25..31 => error_back(rng, &known.returns),
         _ => packet(rng, &known.services).frame(),
     };
     traffic_class(rng, &mut frame);
@@ -82,15 +83,20 @@ fn packet(rng: &mut Rng, services: &[ServiceKey]) -> Packet {
 /// What a nat backend sends: from its service's port to a client, in a few cases from another port or to a service.
 fn answer(rng: &mut Rng, returns: &[ReturnKey]) -> Packet {
     let key = rng.pick(returns);
+    let source = backend_end(rng, key);
+    let fragmented = rng.percent(8);
+    let client = SocketAddr::new(ground::client(rng, source.is_ipv4()), rng.word());
+    segment(rng, key.protocol, (source, client), fragmented)
+}
+
+/// Where a nat backend answers from, or another port of it in a few cases.
+fn backend_end(rng: &mut Rng, key: ReturnKey) -> SocketAddr {
     let port = match u16::from_be_bytes(key.port) {
         0 => rng.word(),
         _ if rng.percent(4) => rng.pick(&[0, 1, 80, 53, 8080]),
         port => port,
     };
-    let source = SocketAddr::new(address_from_bytes(key.address), port);
-    let fragmented = rng.percent(8);
-    let client = SocketAddr::new(ground::client(rng, source.is_ipv4()), rng.word());
-    segment(rng, key.protocol, (source, client), fragmented)
+    SocketAddr::new(address_from_bytes(key.address), port)
 }
 
 /// Any hop limit, the last ones more often.
@@ -186,26 +192,61 @@ fn icmp(rng: &mut Rng, services: &[ServiceKey]) -> Frame {
     let v4 = vip.is_ipv4();
     let kinds: &[u8] =
         if v4 { &[8, 8, 3, 3, 11, 12, 0, 5, 13] } else { &[128, 128, 1, 2, 3, 4, 129, 135, 5] };
-    let mut message = vec![rng.pick(kinds), rng.byte() % 5];
-    message.extend(rng.bytes(6));
+    let mut message = icmp_header(rng, kinds);
     if rng.percent(60) {
         // Another router's error about another address, now and then.
         let about = if rng.percent(90) { vip } else { destination(rng, service) };
-        let protocol = if rng.percent(90) { service.protocol } else { rng.byte() };
-        let length = rng.below(600);
         if about.is_ipv4() == v4 {
-            let packet = Packet::of(protocol, about, client).payload(&rng.bytes(length));
-            let packet = if rng.percent(10) { packet.ip_options(&[1; 8]) } else { packet };
-            let packet = if rng.percent(5) { packet.fragment(rng.word()) } else { packet };
-            let quoted = packet.frame().0.split_off(IP);
-            let most = if rng.percent(20) { rng.below(60) } else { rng.pick(&[28, 48, 528, 1232]) };
-            message.extend(&quoted[..quoted.len().min(most)]);
+            let protocol = if rng.percent(90) { service.protocol } else { rng.byte() };
+            message.extend(quotation(rng, Packet::of(protocol, about, client)));
         }
     } else {
         let length = rng.below(64);
         message.extend(rng.bytes(length));
     }
-    let packet = Packet::of(if v4 { 1 } else { 58 }, client, vip).hop_limit(hops(rng)).payload(&message);
+    icmp_packet(rng, &message, client.ip(), vip.ip())
+}
+
+/// What is said of a packet that nat sent to a backend, by that backend or by a router: an error in most cases, to the
+/// packet's sender in most cases.
+fn error_back(rng: &mut Rng, returns: &[ReturnKey]) -> Frame {
+    let key = rng.pick(returns);
+    let backend = backend_end(rng, key);
+    let v4 = backend.is_ipv4();
+    let client = SocketAddr::new(ground::client(rng, v4), rng.word());
+    let kinds: &[u8] = if v4 { &[3, 3, 11, 12] } else { &[1, 2, 3, 4] };
+    let other: &[u8] = if v4 { &[0, 5, 8] } else { &[0, 5, 128] };
+    let kinds = if rng.percent(95) { kinds } else { other };
+    let protocol = if rng.percent(95) { key.protocol } else { rng.byte() };
+    let mut message = icmp_header(rng, kinds);
+    message.extend(quotation(rng, Packet::of(protocol, client, backend)));
+    let from = if rng.percent(50) { backend.ip() } else { ground::client(rng, v4) };
+    let to = if rng.percent(90) { client.ip() } else { ground::client(rng, v4) };
+    icmp_packet(rng, &message, from, to)
+}
+
+/// An ICMP header of one of these kinds; its checksum may be any, and is right or wrong by the same amount afterwards.
+fn icmp_header(rng: &mut Rng, kinds: &[u8]) -> Vec<u8> {
+    let mut header = vec![rng.pick(kinds), rng.byte() % 5];
+    header.extend(rng.bytes(6));
+    header
+}
+
+/// What an error quotes of a packet: as much as hosts do, or less than names its ports.
+fn quotation(rng: &mut Rng, packet: Packet) -> Vec<u8> {
+    let length = rng.below(600);
+    let packet = packet.payload(&rng.bytes(length));
+    let packet = if rng.percent(10) { packet.ip_options(&vec![1; 4 * rng.below(11)]) } else { packet };
+    let packet = if rng.percent(5) { packet.fragment(rng.word()) } else { packet };
+    let mut quoted = packet.frame().0.split_off(IP);
+    quoted.truncate(if rng.percent(20) { rng.below(60) } else { rng.pick(&[28, 48, 528, 1232]) });
+    quoted
+}
+
+fn icmp_packet(rng: &mut Rng, message: &[u8], from: IpAddr, to: IpAddr) -> Frame {
+    let v4 = to.is_ipv4();
+    let [from, to] = [from, to].map(|address| SocketAddr::new(address, 0));
+    let packet = Packet::of(if v4 { 1 } else { 58 }, from, to).hop_limit(hops(rng)).payload(message);
     if v4 { ipv4(rng, packet, false).frame() } else { ipv6(rng, packet, false).frame() }
 }
 

@@ -42,7 +42,9 @@ pub fn above(
     spend_hop(&mut frame, packet);
     let (address, port) = (address_from_bytes(backend.address), u16::from_be_bytes(backend.port));
     match quoted {
-        Some(ports) => error(&mut frame, packet, ports, address, port),
+        Some(ports) => {
+            error(&mut frame, packet, (Some(End::Destination), End::Source), ports, address, port);
+        }
         None => segment(&mut frame, packet, End::Destination, address, port),
     }
     Ok((if link.ipv6 { 0x86dd } else { 0x0800 }, frame[link.end..].to_vec()))
@@ -90,17 +92,25 @@ pub fn segment(frame: &mut [u8], packet: &Packet, end: End, address: IpAddr, por
     }
 }
 
-/// Rewrites the destination of an ICMP error, and the source of the packet that it quotes.
-fn error(frame: &mut [u8], packet: &Packet, ports: usize, address: IpAddr, port: u16) {
+/// Rewrites one end of an ICMP error, or none, and one of the packet that it quotes, which has its ports at `ports`.
+pub fn error(
+    frame: &mut [u8],
+    packet: &Packet,
+    (outside, inside): (Option<End>, End),
+    ports: usize,
+    address: IpAddr,
+    port: u16,
+) {
     let icmp = packet.transport;
     let quoted = icmp + 8;
-    let outer = readdress(frame, packet.start, End::Destination, address);
-    let before = frame[quoted..ports + 2].to_vec();
-    readdress(frame, quoted, End::Source, address);
+    let outer = outside.map(|end| readdress(frame, packet.start, end, address)).unwrap_or_default();
+    let place = ports + if inside == End::Source { 0 } else { 2 };
+    let before = frame[quoted..place + 2].to_vec();
+    readdress(frame, quoted, inside, address);
     if port != 0 {
-        put(frame, ports, &port.to_be_bytes());
+        put(frame, place, &port.to_be_bytes());
     }
-    let mut change = words(&before, &frame[quoted..ports + 2]);
+    let mut change = words(&before, &frame[quoted..place + 2]);
     if address.is_ipv6() {
         // The pseudo-header (RFC 4443 section 2.3).
         change.extend(outer);
