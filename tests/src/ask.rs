@@ -1,7 +1,7 @@
 //! Asking the balancer and the kernel what they know: `xdp-lb --json`, `bpftool -j` and the pinned maps.
 
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Output},
     time::Duration,
 };
@@ -73,6 +73,7 @@ pub fn number(row: &Value, field: &str) -> Result<u64> {
 
 /// `xdp-lb decap` on a backend's interface, for all VIPs of the bed, with a pin directory of the backend's own.
 pub fn attach_decap(bed: &Bed, host: &Host) -> Result<()> {
+    bed.watch_decap(host, &decap_pins(bed, host))?;
     let mut command = decap(bed, host)?;
     command.arg("--vip").args(bed.vips().iter().map(ToString::to_string));
     output(&mut command).map(drop)
@@ -86,9 +87,13 @@ pub fn decapsulated(bed: &Bed, host: &Host, reason: &str) -> Result<u64> {
 
 fn decap(bed: &Bed, host: &Host) -> Result<Command> {
     let mut command = host.command(built("xdp-lb")?);
-    command.arg("--pin-dir").arg(bed.name().pins().join(host.role()));
+    command.arg("--pin-dir").arg(decap_pins(bed, host));
     command.args(["decap", "--iface", INTERFACE]);
     Ok(command)
+}
+
+fn decap_pins(bed: &Bed, host: &Host) -> PathBuf {
+    bed.name().pins().join(host.role())
 }
 
 /// What bpftool shows of a pinned `prog`, `map` or `link`.

@@ -3,7 +3,7 @@
 use std::{
     fs,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    sync::OnceLock,
+    sync::{Mutex, OnceLock},
     time::Duration,
 };
 
@@ -12,6 +12,7 @@ use anyhow::{Context as _, Result, anyhow, ensure};
 use super::{
     Bed, INTERFACE, bpffs,
     cleanup::{Cleanup, sweep},
+    counted::Watched,
     host::Host,
     names::BedName,
     namespace::{Namespace, run},
@@ -31,13 +32,14 @@ pub struct BedBuilder {
     backends: u8,
     vips: Vec<IpAddr>,
     mtu: u32,
+    compares: bool,
 }
 
 impl Default for BedBuilder {
     fn default() -> Self {
         let v4 = Ipv4Addr::new(192, 0, 2, 10);
         let v6 = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x10);
-        Self { backends: 1, vips: vec![v4.into(), v6.into()], mtu: 1500 }
+        Self { backends: 1, vips: vec![v4.into(), v6.into()], mtu: 1500, compares: true }
     }
 }
 
@@ -60,6 +62,13 @@ impl BedBuilder {
     #[must_use]
     pub fn mtu(mut self, mtu: u32) -> Self {
         self.mtu = mtu;
+        self
+    }
+
+    /// Without the comparison of counters at the bed's end: for one whose balancer somebody else may detach and attach.
+    #[must_use]
+    pub fn uncompared(mut self) -> Self {
+        self.compares = false;
         self
     }
 
@@ -93,7 +102,18 @@ impl BedBuilder {
         {
             wait_for_links(namespace)?;
         }
-        Ok(Bed { _passing: passing, switch, client, balancer, backends, vips: self.vips, cleanup })
+        let watched = Watched::balancer(&balancer, cleanup.0.pins().join("xdp-lb"));
+        Ok(Bed {
+            _passing: passing,
+            switch,
+            client,
+            balancer,
+            backends,
+            vips: self.vips,
+            watched: Mutex::new(vec![watched]),
+            compares: self.compares,
+            cleanup,
+        })
     }
 }
 

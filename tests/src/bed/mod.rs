@@ -10,12 +10,15 @@
 //! program that passes everything: a veth takes `XDP_TX` from its peer only then. The client routes the VIPs to the
 //! balancer, replies go straight from a backend to the client. Without a balancer the VIPs answer nobody.
 //!
+//! At its end a bed also checks that every packet which reached its balancer ended in one verdict (see `counted.rs`).
+//!
 //! Dropping a [`Bed`] removes all of it, also while a panic unwinds; what a killed process left is removed by the
 //! next process that builds a bed.
 
 mod bpffs;
 mod builder;
 mod cleanup;
+mod counted;
 mod host;
 mod http;
 mod names;
@@ -30,14 +33,17 @@ use std::{
     net::IpAddr,
     path::{Path, PathBuf},
     process::Command,
+    sync::{Mutex, MutexGuard},
+    thread,
     time::Duration,
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 
 pub use self::{
     builder::BedBuilder,
     cleanup::{existing, sweep},
+    counted::{Both, Counts},
     host::Host,
     http::HttpServer,
     names::BedName,
@@ -65,7 +71,24 @@ pub struct Bed {
     balancer: Host,
     backends: Vec<Host>,
     vips: Vec<IpAddr>,
+    /// Programs whose counters are compared with the driver's; the balancer's first.
+    watched: Mutex<Vec<counted::Watched>>,
+    /// Whether the bed compares them at its end.
+    compares: bool,
     cleanup: cleanup::Cleanup,
+}
+
+impl Drop for Bed {
+    #[expect(clippy::panic, reason = "a test whose packets were not all counted fails")]
+    fn drop(&mut self) {
+        if !self.compares || thread::panicking() {
+            return;
+        }
+        // The fields are dropped after this, also while it panics.
+        if let Err(error) = self.require_every_packet_counted() {
+            panic!("bed {}: {error:#}", self.name());
+        }
+    }
 }
 
 impl Bed {
@@ -164,6 +187,9 @@ impl Bed {
     /// `config` is the whole file, [`Bed::daemon_table`] included. Ready means that the link of [`INTERFACE`] is
     /// pinned; a daemon that adopts the pins of an earlier one is therefore called ready at once.
     pub fn start_balancer(&self, config: &str) -> Result<Process> {
+        if let Some(balancer) = self.watched()?.first_mut() {
+            balancer.starts(&self.balancer)?;
+        }
         let mut process = Process::spawn(
             self.xdp_lb()?.arg("run").arg("-c").arg(self.write_config(config)?),
             &self.directory().join("xdp-lb.log"),
@@ -176,6 +202,10 @@ impl Bed {
         });
         ready.with_context(|| format!("the balancer is not ready; it wrote:\n{}", process.log()))?;
         Ok(process)
+    }
+
+    fn watched(&self) -> Result<MutexGuard<'_, Vec<counted::Watched>>> {
+        self.watched.lock().map_err(|_| anyhow!("a thread panicked while it compared counters"))
     }
 
     /// Where [`Bed::start_balancer`] writes the configuration.

@@ -66,7 +66,7 @@ fn main() -> Result<ExitCode> {
 
 fn demonstrate(arguments: &Arguments, interrupted: &AtomicBool) -> Result<String> {
     println!("Building the bed: a switch, a client, the balancer and three backends, each in a namespace");
-    let bed = Bed::builder().backends(WEIGHTS.len() as u8).build()?;
+    let bed = Bed::builder().backends(WEIGHTS.len() as u8).uncompared().build()?;
     let _servers = bed
         .backends()
         .iter()
