@@ -6,7 +6,7 @@ pub mod commands;
 use crate::{
     config::{Config, HashKey},
     dataplane::loader::{self, Loaded, Specialisation},
-    hash_key,
+    hash_key, mtu,
     neighbour::{Interface, NextHop, REFRESH_INTERVAL, ResolveError, Resolver, Watch},
     state::{Event, State, features_for_mtu, sizes_of},
     state_dir::StateDir,
@@ -57,17 +57,17 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let mut interrupted = signal(SignalKind::interrupt())?;
     let resolver = Resolver::new()?;
     let mut watch = Watch::new()?;
-    interfaces(&resolver, &config).await?;
+    let mut narrow = mtu::Warnings::new(&interfaces(&resolver, &config).await?);
 
     let mut state = State::default();
     state.handle(Event::Configured(config.clone()));
-    resolve_first(&resolver, &mut state).await?;
+    resolve_first(&resolver, &mut state, &mut narrow).await?;
 
     let mut state_dir = StateDir::lock(&config.daemon.state_dir)?;
     let features = state.features() | interface_features(&resolver, &config).await?;
     let (loaded, specialisation) = load(&config, features, options.log_packets)?;
     let (_commands, mut asked) = commands::channel();
-    let mut balancer = Balancer::new(loaded, specialisation, state, &config.daemon);
+    let mut balancer = Balancer::new(loaded, specialisation, state, narrow, &config.daemon);
     // Again, because the links that were pinned may run a new program by now.
     let interfaces = interfaces(&resolver, &config).await;
     let interfaces = interfaces.inspect_err(|_| balancer.undo(&config.daemon.pin_dir))?;
@@ -129,14 +129,23 @@ async fn interface_features(resolver: &Resolver, config: &Config) -> anyhow::Res
     Ok(features)
 }
 
-/// Finds the way to every backend. A backend without a route is an error; one that does not answer is not.
-async fn resolve_first(resolver: &Resolver, state: &mut State) -> anyhow::Result<()> {
+/// Finds the way to every backend. A backend without a route, or with a way too narrow for its service, is an error; one
+/// that does not answer is not.
+async fn resolve_first(
+    resolver: &Resolver,
+    state: &mut State,
+    narrow: &mut mtu::Warnings,
+) -> anyhow::Result<()> {
     let addresses = state.addresses();
     let answers = resolver.resolve_all(&addresses, FIRST_RESOLUTION).await;
+    let known: Vec<NextHop> = answers.iter().flatten().cloned().collect();
     for (address, answer) in addresses.into_iter().zip(answers) {
         let next_hop = answer.map_err(|error| blame(state, address, &error))?;
         check_way(state, address, &next_hop)?;
         state.handle(Event::NextHop(address, next_hop));
+    }
+    for line in narrow.news(state.services(), &known) {
+        warn!("{line}");
     }
     for backend in state.unresolved() {
         warn!(
@@ -154,7 +163,10 @@ fn check_way(state: &State, address: std::net::IpAddr, next_hop: &NextHop) -> an
             state.name_of(address)
         );
     }
-    Ok(())
+    match mtu::too_narrow(state.services(), std::slice::from_ref(next_hop)).into_iter().next() {
+        Some(line) => Err(anyhow::Error::msg(line)),
+        None => Ok(()),
+    }
 }
 
 fn blame(state: &State, address: std::net::IpAddr, error: &ResolveError) -> anyhow::Error {

@@ -149,6 +149,12 @@ impl State {
         there.any(|service| !service.forwarding.crosses_routers())
     }
 
+    /// The services as they are configured.
+    #[must_use]
+    pub fn services(&self) -> &[Service] {
+        &self.services
+    }
+
     /// Every address that a way is needed to, once each.
     #[must_use]
     pub fn addresses(&self) -> Vec<IpAddr> {

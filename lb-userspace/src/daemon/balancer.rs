@@ -11,6 +11,7 @@ use crate::{
         link::Attached,
         loader::{self, Adopted, Loaded, Specialisation},
     },
+    mtu,
     neighbour::{Interface, NextHop, Resolver},
     plan::{self, Plan, Report},
     routing,
@@ -38,6 +39,8 @@ pub(super) struct Balancer {
     state: State,
     loaded: Loaded,
     sweep: Sweep,
+    /// Ways that are too narrow, as far as they were told.
+    narrow: mtu::Warnings,
     /// The last attempt to bring the maps to the desired state failed.
     behind: bool,
     /// The kernel has no MAC address of some backend, whether it once had or not.
@@ -45,9 +48,15 @@ pub(super) struct Balancer {
 }
 
 impl Balancer {
-    pub fn new(loaded: Loaded, specialisation: Specialisation, state: State, daemon: &Daemon) -> Self {
+    pub fn new(
+        loaded: Loaded,
+        specialisation: Specialisation,
+        state: State,
+        narrow: mtu::Warnings,
+        daemon: &Daemon,
+    ) -> Self {
         let sweep = Sweep::new(daemon.tracking, expand_key(specialisation.hash_key));
-        Self { state, loaded, sweep, behind: false, silent: true }
+        Self { state, loaded, sweep, narrow, behind: false, silent: true }
     }
 
     /// Brings the maps to the desired state, then attaches.
@@ -214,6 +223,9 @@ impl Balancer {
         self.silent = known.iter().any(|next_hop| next_hop.mac.is_none());
         if solicit && let Err(error) = resolver.refresh(&known).await {
             warn!("{error}; a backend whose MAC address changes is not noticed until this works");
+        }
+        for line in self.narrow.news(self.state.services(), &known) {
+            warn!("{line}");
         }
         let mut changed = false;
         for (address, answer) in addresses.into_iter().zip(answers) {
