@@ -1,12 +1,17 @@
 //! The table of what is refused: each with one line that says what, where and how to mend it, and nothing changed.
 
+#[path = "refusals/machines.rs"]
+mod machines;
+#[path = "refusals/modes.rs"]
+mod modes;
+
 use std::{
     collections::BTreeSet,
     fs,
     net::SocketAddr,
-    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Output, Stdio},
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result, ensure};
@@ -15,11 +20,14 @@ use lb_tests::{
     ask::{self, json, number, pinned},
     bed::{Bed, INTERFACE, attach_pass, built, shown},
     config::{Service, config},
+    wait::wait_for,
 };
 use lb_userspace::dataplane::object::PASS;
 
 const REFUSED: i32 = 1;
 const USAGE: i32 = 2;
+/// How long a command may take until it is refused; the daemon waits 2 s for backends that do not answer.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A row: what it is called, the command, the exit code, and what the error must say.
 struct Row<'a> {
@@ -44,7 +52,7 @@ fn check(bed: &Bed, rows: Vec<Row<'_>>) {
 
 fn refused(bed: &Bed, row: &mut Row<'_>) -> Result<()> {
     let before = traces(bed)?;
-    let output = row.command.output().with_context(|| format!("cannot start {}", shown(&row.command)))?;
+    let output = ended(&mut row.command)?;
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     ensure!(output.status.code() == Some(row.code), "ended with {}: {said}", output.status);
     ensure!(
@@ -61,6 +69,20 @@ fn refused(bed: &Bed, row: &mut Row<'_>) -> Result<()> {
     let differ: Vec<_> = before.symmetric_difference(&after).collect();
     ensure!(differ.is_empty(), "it changed {differ:?}, saying: {said}");
     Ok(())
+}
+
+/// Runs a command that ends by itself. A daemon that takes what it should refuse would never do so.
+fn ended(command: &mut Command) -> Result<Output> {
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    let end = wait_for(PATIENCE, "the refusal", || Ok(child.try_wait()?));
+    if end.is_err() {
+        child.kill()?;
+    }
+    let output = child.wait_with_output()?;
+    end.with_context(|| {
+        format!("{} goes on, saying: {}", shown(command), String::from_utf8_lossy(&output.stderr))
+    })?;
+    Ok(output)
 }
 
 /// Everything that a command could leave: files and pins of the bed, and programs on interfaces of the balancer.
@@ -169,70 +191,6 @@ fn bad_configurations() {
     directory.arg(bed.directory());
     rows.push(row("a directory", directory, &["cannot be read", "name a file in it"]));
     check(&bed, rows);
-}
-
-/// The command as a user who is nobody, from a place that nobody may read.
-fn as_nobody(bed: &Bed, args: &[&str]) -> Result<Command> {
-    let copy = bed.directory().join("xdp-lb");
-    if !copy.exists() {
-        fs::copy(built("xdp-lb")?, &copy)?;
-        fs::set_permissions(&copy, fs::Permissions::from_mode(0o755))?;
-    }
-    let mut command = bed.balancer().command("setpriv");
-    command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"]);
-    command.arg(copy).arg("--pin-dir").arg(bed.pin_dir()).args(args);
-    Ok(command)
-}
-
-#[test]
-fn machines_that_cannot() {
-    let bed = Bed::builder().build().unwrap();
-    let config = file(&bed, &good(&bed).unwrap()).unwrap();
-    let path = config.to_str().unwrap();
-    let secret = file(&bed, "[daemon]\n").unwrap();
-    fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
-    let uses: [&[&str]; 5] = [
-        &["run", "-c", path],
-        &["attach", INTERFACE],
-        &["detach", "--all"],
-        &["stats"],
-        &["backend", "list"],
-    ];
-    let mut rows: Vec<Row<'_>> = uses
-        .iter()
-        .map(|args| row("not root", as_nobody(&bed, args).unwrap(), &["needs root", "with sudo, or as root"]))
-        .collect();
-    let unreadable = as_nobody(&bed, &["run", "-c", secret.to_str().unwrap()]).unwrap();
-    rows.push(row("an unreadable file", unreadable, &["cannot be read", "run as a user who may read it"]));
-    for args in &uses[..2] {
-        let plain = lb(&bed, args).unwrap();
-        let words: Vec<_> =
-            plain.get_args().skip_while(|word| !Path::new(word).ends_with("xdp-lb")).collect();
-        // The mount stays in a namespace of its own.
-        let mut command = bed.balancer().command("unshare");
-        command.args([
-            "--mount",
-            "--",
-            "sh",
-            "-c",
-            "mount -t tmpfs none /sys/kernel/btf && exec \"$@\"",
-            "sh",
-        ]);
-        let says = ["no BTF", "/sys/kernel/btf/vmlinux", "CONFIG_DEBUG_INFO_BTF=y", "Linux 5.15"];
-        rows.push(row("no BTF", with(command, &words), &says));
-        let command = bed.balancer().command(built("without_bpf").unwrap());
-        rows.push(row(
-            "no bpf()",
-            with(command, &words),
-            &["bpf()", "CONFIG_BPF_SYSCALL=y", "seccomp filter"],
-        ));
-    }
-    check(&bed, rows);
-}
-
-fn with(mut command: Command, words: &[&std::ffi::OsStr]) -> Command {
-    command.args(words);
-    command
 }
 
 #[test]

@@ -57,31 +57,31 @@ fn answers_that_do_not_are_refused() {
     check(&[
         (
             services(&["!a 192.0.2.10:80 tcp 198.18.0.11:8080", "!b 192.0.2.11:80 tcp 198.18.0.11:8080"]),
-            r#"18:11: 198.18.0.11:8080 answers for nat service "a" already, on line 9, and the two could not be told apart; give the backend another port or address, or one of the services another forwarding"#,
+            "18:11: backend b/b0 answers from 198.18.0.11:8080, and so does a/b0 on line 9: nat could not tell of which service an answer is; give the backend another port or address, or one of the services another forwarding",
         ),
         (
             services(&["!a 192.0.2.10:80 tcp 198.18.0.11:8080", "!b 192.0.2.10:8080 tcp 198.18.0.11"]),
-            r#"18:11: 198.18.0.11:8080 answers for nat service "a" already, on line 9, and the two could not be told apart; give the backend another port or address, or one of the services another forwarding"#,
+            "18:11: backend b/b0 answers from 198.18.0.11:8080, and so does a/b0 on line 9: nat could not tell of which service an answer is; give the backend another port or address, or one of the services another forwarding",
         ),
         (
             services(&["!a 192.0.2.10:80 tcp 198.18.0.11:80 198.18.0.11"]),
-            r#"12:11: 198.18.0.11:80 answers for nat service "a" already, on line 9, and the two could not be told apart; give the backend another port or address, or one of the services another forwarding"#,
+            "12:11: backend a/b1 answers from 198.18.0.11:80, and so does a/b0 on line 9: nat could not tell of which service an answer is; give the backend another port or address, or one of the services another forwarding",
         ),
         (
             services(&["!a 192.0.2.10:0 tcp 198.18.0.11", "!b 192.0.2.11:0 tcp 198.18.0.11"]),
-            r#"18:11: every port of 198.18.0.11 answers for nat service "a" already, on line 9, and the two could not be told apart; give the backend another port or address, or one of the services another forwarding"#,
+            "18:11: backend b/b0 answers from every port of 198.18.0.11, and so does a/b0 on line 9: nat could not tell of which service an answer is; give the backend another port or address, or one of the services another forwarding",
         ),
         (
             services(&["!a 192.0.2.10:0 tcp 198.18.0.11", "!b 192.0.2.11:80 tcp 198.18.0.11"]),
-            r#"18:11: 198.18.0.11:80 answers for nat service "a" too, which has every port, and the two could not be told apart; give the backend another address, or one of the services another forwarding"#,
+            "18:11: backend b/b0 answers from 198.18.0.11:80, and so does a/b0, from every port: nat could not tell of which service an answer is; give the backend another address, or one of the services another forwarding",
         ),
         (
             services(&["!a 192.0.2.10:80 tcp 198.18.0.11:8080", "!b 192.0.2.10:0 tcp 198.18.0.11"]),
-            r#"9:11: 198.18.0.11:8080 answers for nat service "b" too, which has every port, and the two could not be told apart; give the backend another address, or one of the services another forwarding"#,
+            "9:11: backend a/b0 answers from 198.18.0.11:8080, and so does b/b0, from every port: nat could not tell of which service an answer is; give the backend another address, or one of the services another forwarding",
         ),
         (
             services(&["!a 192.0.2.10:80 tcp 192.0.2.11:8080", "b 192.0.2.11:80 tcp"]),
-            r#"9:11: address 192.0.2.11 is that of service "b", which nat would send on again; write the real server's"#,
+            r#"9:11: backend a/b0: address 192.0.2.11 is that of service "b", which nat would send on again; write the real server's"#,
         ),
         (
             services(&["!a 192.0.2.10:80 tcp 192.0.2.10:8080"]),

@@ -1,7 +1,7 @@
 //! That nat's way back is not ambiguous: it keeps no flows, so a backend's address, port and protocol alone must
 //! name the service that an answer belongs to.
 
-use super::{Check, RawService, Refusal, Service};
+use super::{Backend, Check, RawService, Refusal, Service};
 use lb_common::{backend::Forwarding, service::ServiceKey};
 use std::{
     collections::{BTreeMap, HashMap},
@@ -9,8 +9,23 @@ use std::{
 };
 use toml::Spanned;
 
-/// Backends of nat services by address, port and protocol, and where they stand.
-type Answers<'s> = HashMap<ServiceKey, (&'s Service, usize)>;
+/// Backends of nat services by address, port and protocol.
+type Answers<'s> = HashMap<ServiceKey, Place<'s>>;
+
+/// A backend of a nat service.
+#[derive(Clone, Copy)]
+struct Place<'s> {
+    service: &'s Service,
+    backend: &'s Backend,
+    /// Where its address stands.
+    at: usize,
+}
+
+impl Place<'_> {
+    fn name(&self) -> String {
+        format!("{}/{}", self.service.name, self.backend.name)
+    }
+}
 
 impl Check<'_> {
     pub(super) fn answers(&mut self, raw: &[Spanned<RawService>], services: &[Service]) -> Option<()> {
@@ -25,12 +40,13 @@ impl Check<'_> {
                 let at = raw.get_ref().address.as_ref().map_or(raw.span().start, |text| text.span().start);
                 let key =
                     ServiceKey::new(backend.address, service.port_of(backend), service.protocol.number());
+                let place = Place { service, backend, at };
                 if let Some(vip) = vips.get(&backend.address) {
-                    refused.push((at, virtual_address(backend.address, vip)));
-                } else if let Some((other, line)) = answers.get(&key) {
-                    refused.push((at, taken(key, other, self.source.line(*line))));
+                    refused.push((at, virtual_address(place, vip)));
+                } else if let Some(other) = answers.get(&key) {
+                    refused.push((at, taken(key, place, *other, self.source.line(other.at))));
                 } else {
-                    answers.insert(key, (service, at));
+                    answers.insert(key, place);
                 }
             }
         }
@@ -46,32 +62,37 @@ impl Check<'_> {
 /// Only a service of the same virtual address takes that port from the first, if its own port is the same.
 fn every_port(answers: &Answers<'_>) -> Vec<(usize, Refusal)> {
     let one_port = answers.iter().filter(|(key, _)| key.port != [0, 0]);
-    let pairs = one_port.filter_map(|(key, (service, at))| {
-        let (every, _) = answers.get(&ServiceKey { port: [0, 0], ..*key })?;
-        let apart = every.address == service.address && service.port == key.port();
-        (!apart).then(|| (*at, shared(*key, every)))
+    let pairs = one_port.filter_map(|(key, place)| {
+        let every = answers.get(&ServiceKey { port: [0, 0], ..*key })?;
+        let apart = every.service.address == place.service.address && place.service.port == key.port();
+        (!apart).then(|| (place.at, shared(*key, *place, *every)))
     });
     pairs.collect()
 }
 
-fn virtual_address(address: IpAddr, service: &Service) -> Refusal {
-    let name = &service.name;
+fn virtual_address(place: Place<'_>, service: &Service) -> Refusal {
+    let (address, name) = (place.backend.address, &service.name);
     Refusal(format!(
-        "address {address} is that of service {name:?}, which nat would send on again; write the real server's"
+        "backend {}: address {address} is that of service {name:?}, which nat would send on again; write the real server's",
+        place.name()
     ))
 }
 
-fn taken(key: ServiceKey, other: &Service, line: usize) -> Refusal {
-    let (name, end) = (&other.name, shown(key));
+fn taken(key: ServiceKey, place: Place<'_>, other: Place<'_>, line: usize) -> Refusal {
     Refusal(format!(
-        "{end} answers for nat service {name:?} already, on line {line}, and the two could not be told apart; give the backend another port or address, or one of the services another forwarding"
+        "backend {} answers from {}, and so does {} on line {line}: nat could not tell of which service an answer is; give the backend another port or address, or one of the services another forwarding",
+        place.name(),
+        shown(key),
+        other.name()
     ))
 }
 
-fn shared(key: ServiceKey, every: &Service) -> Refusal {
-    let (name, end) = (&every.name, shown(key));
+fn shared(key: ServiceKey, place: Place<'_>, every: Place<'_>) -> Refusal {
     Refusal(format!(
-        "{end} answers for nat service {name:?} too, which has every port, and the two could not be told apart; give the backend another address, or one of the services another forwarding"
+        "backend {} answers from {}, and so does {}, from every port: nat could not tell of which service an answer is; give the backend another address, or one of the services another forwarding",
+        place.name(),
+        shown(key),
+        every.name()
     ))
 }
 
