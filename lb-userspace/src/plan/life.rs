@@ -37,6 +37,16 @@ impl Life<'_> {
         Slot::learning(to, previous, self.now)
     }
 
+    /// The slot in another place of SLOTS, where no mark tells of its flows that found no room: they get their time anew.
+    /// In a service that remembers all flows such a flow may be of any slot.
+    pub fn relocated(&self, slot: Slot, tracks_all: bool) -> Slot {
+        match (slot.is_learning(), tracks_all) {
+            (true, _) => Slot::learning(slot.backend, slot.previous, self.now),
+            (false, true) => self.tracked(slot),
+            (false, false) => slot,
+        }
+    }
+
     /// The slot when its service goes over to remembering all flows: those that it led so far are to be learnt.
     pub fn tracked(&self, slot: Slot) -> Slot {
         if slot.is_learning() || self.leads_nowhere(slot.backend) {
@@ -89,6 +99,14 @@ mod tests {
         assert_eq!(life.healed(Slot::learning(1, 9, 5)), Slot::holding(1, NOW));
         assert_eq!(life.healed(Slot::learning(9, 1, 5)), Slot::learning(9, 1, 5));
         assert_eq!(life.healed(Slot::stable(9, 5)), Slot::stable(9, 5));
+    }
+
+    #[test]
+    fn another_place_gives_flows_without_room_their_time_anew() {
+        let life = life(&|_| false);
+        assert_eq!(life.relocated(Slot::learning(1, 2, 5), false), Slot::learning(1, 2, NOW));
+        assert_eq!(life.relocated(Slot::holding(1, 5), false), Slot::holding(1, 5));
+        assert_eq!(life.relocated(Slot::stable(1, 5), true), Slot::learning(1, 1, NOW));
     }
 
     #[test]

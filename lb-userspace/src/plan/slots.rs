@@ -32,7 +32,8 @@ impl Planner<'_> {
             None => self.allocator.slots(desired.algorithm.places(slots))?,
         };
         let before = words(existing, slots);
-        let (after, mut report) = self.table(existing, desired, members, &before);
+        let moves_place = existing.is_some() && place.is_none();
+        let (after, mut report) = self.table(existing, desired, members, &before, moves_place);
         report.note = (slots > desired.slots).then(|| {
             format!("keeps its {slots} slots: fewer would take the flows of slots that become one along")
         });
@@ -63,11 +64,17 @@ impl Planner<'_> {
         desired: &DesiredService,
         members: &[Member<'_>],
         before: &[Slot],
+        moves_place: bool,
     ) -> (Vec<Slot>, ServiceReport) {
         let algorithm = desired.algorithm;
         let life = Life { now: self.now, down: &|index| self.is_down(index) };
         let tracked = existing.map(|have| have.record.flags & service_flags::TRACKS_ALL != 0);
         let mut after: Vec<_> = before.iter().map(|&slot| life.healed(slot)).collect();
+        if moves_place {
+            for slot in &mut after {
+                *slot = life.relocated(*slot, tracked == Some(true));
+            }
+        }
         match (tracked, algorithm.tracks_all()) {
             (Some(false), true) => after.iter_mut().for_each(|slot| *slot = life.tracked(*slot)),
             (Some(true), false) => after.iter_mut().for_each(|slot| *slot = life.untracked(*slot)),

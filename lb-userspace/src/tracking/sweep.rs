@@ -32,6 +32,7 @@ const APART: Duration = Duration::from_secs(1);
 pub struct Sweep {
     tracking: Tracking,
     words: KeyWords,
+    at_most: usize,
     view: View,
     pass: Option<Pass>,
     last_began: Option<Now>,
@@ -68,6 +69,7 @@ impl Sweep {
         Self {
             tracking,
             words,
+            at_most: AT_MOST,
             view: View::default(),
             pass: None,
             last_began: None,
@@ -78,6 +80,13 @@ impl Sweep {
             again: HashSet::new(),
             doomed: Vec::new(),
         }
+    }
+
+    /// The same in steps of another size than [`AT_MOST`].
+    #[must_use]
+    pub const fn in_steps_of(mut self, at_most: usize) -> Self {
+        self.at_most = at_most;
+        self
     }
 
     /// Takes in what the maps hold. To be called after every plan that was carried out, in part or whole, and when
@@ -123,7 +132,7 @@ impl Sweep {
                 pass
             }
         };
-        let FlowBatch { entries, next } = table.flows(pass.next, AT_MOST)?;
+        let FlowBatch { entries, next } = table.flows(pass.next, self.at_most)?;
         self.doomed.clear();
         for (key, entry) in &entries {
             if pass.look(&self.view, &self.words, key, entry, now) {

@@ -288,7 +288,7 @@ fn time_of_a_sweep_of_a_full_table() {
         let backends = vec![backend(1, weights[0]), backend(2, weights[1])];
         DesiredService { slots: 16_384, ..service(backends) }
     };
-    let mut bed = Bed::sized(&desired([1, 1]), sizes);
+    let mut bed = Bed::sized(&desired([1, 0]), sizes);
     bed.plan(&desired([0, 1]), at(100));
     let one = bed.maps.installed().unwrap().backends[0].index;
     for number in 0..262_144 {

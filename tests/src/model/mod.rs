@@ -19,6 +19,7 @@ pub mod mss;
 mod returned;
 pub mod route;
 pub mod tally;
+pub mod track;
 pub mod transport;
 mod wire;
 
