@@ -5,6 +5,7 @@
 //! * [`config`]: the balancer's configuration for a bed
 //! * [`ask`]: what the balancer and the kernel say about it
 //! * [`load`]: a bounded number of TCP connections from the client, counted by the backend that answered
+//! * [`crowd`]: thousands of connections at a time, and [`soak`]: everything that may not break them
 //! * [`echo`] and [`traffic`]: flows that go on beside a test, in numbered messages
 //! * [`model`]: the data plane in plain Rust, which the program must agree with
 //! * [`transfer`]: many bytes in one connection, with a checksum of what arrived
@@ -15,10 +16,12 @@
 pub mod ask;
 pub mod bed;
 pub mod config;
+pub mod crowd;
 pub mod echo;
 pub mod fixture;
 pub mod load;
 pub mod model;
+pub mod soak;
 pub mod tier;
 pub mod traffic;
 pub mod transfer;
