@@ -36,8 +36,9 @@ impl Story {
         self
     }
 
+    /// A whole pass: a step for each family.
     fn sweep(mut self) -> Self {
-        self.steps.push(Step::Sweep);
+        self.steps.extend([Step::Sweep, Step::Sweep]);
         self
     }
 

@@ -187,7 +187,16 @@ impl<D: Device> Runner<'_, D> {
         let installed = self.device.installed()?;
         let census: &Census = self.sweep.census();
         let planned = plan(&installed, &[self.desired()], census, Now::new(self.now).seconds())?;
+        let down = installed.backends.iter().filter(|have| have.record.next_hop.is_down());
+        let mut dead: BTreeSet<_> = down.map(|have| have.index).collect();
         for operation in planned.operations.iter().take(most) {
+            match operation {
+                Operation::SetDown { index, down: true } => {
+                    dead.insert(*index);
+                }
+                Operation::FreeBackend { index } if !dead.contains(index) => self.nobody_has(*index)?,
+                _ => {}
+            }
             self.device.apply(operation)?;
             self.outcome.freed += u64::from(matches!(operation, Operation::FreeBackend { .. }));
         }
@@ -206,14 +215,41 @@ impl<D: Device> Runner<'_, D> {
         Ok(())
     }
 
+    /// Whether a flow's last packet is too long ago for it to be remembered.
+    fn is_late(&self, flow: &Watched) -> bool {
+        let gap = self.now.saturating_sub(flow.last);
+        let crowded = self.flows.len() > self.shape.room as usize / 2;
+        let slow = flow.opening && gap >= SLOW_OPENING[usize::from(crowded)];
+        gap >= self.shape.learn || slow || flow.closing && gap >= CLOSING
+    }
+
+    /// A backend that is freed without being dead has no flows.
+    fn nobody_has(&self, index: BackendIndex) -> Result<(), Broken> {
+        for (number, flow) in self.flows.iter().enumerate() {
+            if let Some(had) = flow.owner
+                && had.0 == index
+                && !flow.excused
+                && !self.is_late(flow)
+            {
+                let gap = self.now.saturating_sub(flow.last);
+                return Err(Broken {
+                    step: 0,
+                    flow: number,
+                    signal: Signal::Data,
+                    had,
+                    got: NO_BACKEND,
+                    gap,
+                });
+            }
+        }
+        Ok(())
+    }
+
     /// Looks where a packet of a flow went.
     fn watch(&mut self, number: usize, signal: Signal, got: BackendIndex) -> Result<(), Broken> {
         let flow = self.flows[number];
         let gap = self.now.saturating_sub(flow.last);
-        let crowded = self.flows.len() > self.shape.room as usize / 2;
-        let slow =
-            flow.opening && gap >= SLOW_OPENING[usize::from(crowded)] || flow.closing && gap >= CLOSING;
-        let excused = flow.excused || gap >= self.shape.learn || slow;
+        let excused = flow.excused || self.is_late(&flow);
         // It opens a connection, or is a SYN that was sent before a change and again after it.
         let opens = signal == Signal::Opens;
         self.outcome.packets += 1;
