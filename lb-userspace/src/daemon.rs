@@ -4,6 +4,7 @@ mod balancer;
 pub mod commands;
 
 use crate::{
+    api::Api,
     config::{Config, HashKey},
     dataplane::loader::{self, Loaded, Specialisation},
     hash_key, mtu,
@@ -66,7 +67,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let mut state_dir = StateDir::lock(&config.daemon.state_dir)?;
     let features = state.features() | interface_features(&resolver, &config).await?;
     let (loaded, specialisation) = load(&config, features, options.log_packets)?;
-    let (_commands, mut asked) = commands::channel();
+    let (commands, mut asked) = commands::channel();
     let mut balancer = Balancer::new(loaded, specialisation, state, narrow, &config.daemon);
     // Again, because the links that were pinned may run a new program by now.
     let interfaces = interfaces(&resolver, &config).await;
@@ -74,6 +75,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     balancer.start(&config, &interfaces).inspect_err(|_| balancer.undo(&config.daemon.pin_dir))?;
     state_dir.keep();
     let mut packet_log = balancer.packet_log()?;
+    let _api = Api::serve(&config.daemon.api, commands).await?;
     info!("ready");
 
     let mut resync = interval(RESYNC);

@@ -1,6 +1,7 @@
 //! The library of xdp-lb: everything that the daemon and the command line do. The modules stand in the order
 //! in which a change flows; docs/config-path.md draws it.
 
+pub mod api;
 pub mod cli;
 pub mod config;
 pub mod daemon;

@@ -6,7 +6,9 @@ use crate::dataplane::{
 use lb_common::{
     backend::{Backend, Forwarding},
     counters::{BackendStats, ServiceStats},
+    flow::TrackStats,
     service::{TCP, address_from_bytes},
+    slot::Phase,
 };
 use serde::Serialize;
 use std::{collections::HashMap, net::SocketAddr, path::Path};
@@ -30,6 +32,26 @@ pub struct ServiceRow {
     pub bytes: u64,
     /// Packets to the service that were dropped.
     pub dropped: u64,
+    /// Slots that alone decide.
+    pub stable: u32,
+    /// Slots whose flows are being learnt.
+    pub learning: u32,
+    /// Slots of whose flows some are another backend's.
+    pub holding: u32,
+    /// Packets for which the flow table was looked at.
+    pub lookups: u64,
+    /// Of those: their flow was known.
+    pub hits: u64,
+    /// New connections that were remembered.
+    pub opened: u64,
+    /// Flows from before a slot's change that were remembered.
+    pub learned: u64,
+    /// Known flows whose port a new connection used again.
+    pub reused: u64,
+    /// Known flows whose backend was gone.
+    pub orphaned: u64,
+    /// Flows that the flow table had no room for.
+    pub overflows: u64,
 }
 
 /// A backend and its counters.
@@ -107,7 +129,7 @@ pub fn of(kernel: &Kernel) -> Result<Report, Error> {
     let installed = kernel.installed()?;
     let mut report = Report::new(
         &installed,
-        |id| kernel.service_stats(id),
+        |id| Ok((kernel.service_stats(id)?, kernel.track_stats(id)?)),
         |backend| kernel.backend_stats(backend.index),
     )?;
     report.verdicts = kernel
@@ -128,14 +150,14 @@ impl Report {
     /// Rows of maps that count nothing.
     #[must_use]
     pub fn without_counters(installed: &Installed) -> Self {
-        let none = |_| Ok::<_, std::convert::Infallible>(ServiceStats::default());
+        let none = |_| Ok::<_, std::convert::Infallible>((ServiceStats::default(), TrackStats::default()));
         let Ok(report) = Self::new(installed, none, |_| Ok(BackendStats::default()));
         report
     }
 
     fn new<E>(
         installed: &Installed,
-        service_stats: impl Fn(u32) -> Result<ServiceStats, E>,
+        service_stats: impl Fn(u32) -> Result<(ServiceStats, TrackStats), E>,
         backend_stats: impl Fn(&InstalledBackend) -> Result<BackendStats, E>,
     ) -> Result<Self, E> {
         let mut services = Vec::new();
@@ -144,7 +166,8 @@ impl Report {
             let own: Vec<_> =
                 installed.backends.iter().filter(|backend| backend.service() == service.record.id).collect();
             let forwarding = own.first().map_or(Forwarding::L2Dsr as u8, |backend| backend.record.forwarding);
-            services.push(service_row(service, forwarding, &service_stats(service.record.id)?));
+            let (counted, tracked) = service_stats(service.record.id)?;
+            services.push(service_row(service, forwarding, &counted, &tracked));
             let mut slots: HashMap<u16, u32> = HashMap::new();
             for slot in &service.slots {
                 *slots.entry(slot.backend).or_default() += 1;
@@ -173,7 +196,13 @@ impl Report {
     }
 }
 
-fn service_row(service: &InstalledService, forwarding: u8, stats: &ServiceStats) -> ServiceRow {
+fn service_row(
+    service: &InstalledService,
+    forwarding: u8,
+    stats: &ServiceStats,
+    tracked: &TrackStats,
+) -> ServiceRow {
+    let in_phase = |phase| service.slots.iter().filter(|slot| slot.phase() == phase).count() as u32;
     ServiceRow {
         service: service.name.clone(),
         address: SocketAddr::new(service.key.ip(), service.key.port()).to_string(),
@@ -183,6 +212,16 @@ fn service_row(service: &InstalledService, forwarding: u8, stats: &ServiceStats)
         packets: stats.packets,
         bytes: stats.bytes,
         dropped: stats.dropped,
+        stable: in_phase(Phase::Stable),
+        learning: in_phase(Phase::Learn),
+        holding: in_phase(Phase::Hold),
+        lookups: tracked.lookups,
+        hits: tracked.hits,
+        opened: tracked.opened,
+        learned: tracked.learned,
+        reused: tracked.reused,
+        orphaned: tracked.orphaned,
+        overflows: tracked.overflows,
     }
 }
 

@@ -53,6 +53,12 @@ enum Command {
         #[arg(long, conflicts_with = "keep")]
         stop: bool,
     },
+    /// Thousands of connections while the balancer is changed, killed and restarted, with a report. Needs root.
+    Soak {
+        /// For so many minutes.
+        #[arg(long, default_value_t = 5.0)]
+        minutes: f64,
+    },
     /// What a change must pass: `deny`, then `test`; the same as `test` with CI=true in the environment.
     Ci,
     /// Licences, duplicate dependencies and their sources (cargo-deny, installed when missing).
@@ -81,6 +87,7 @@ fn run(command: Command) -> Result<()> {
         Command::Demo { keep: true, .. } => demo::run(&workspace, Some("--keep")),
         Command::Demo { stop: true, .. } => demo::run(&workspace, Some("--stop")),
         Command::Demo { .. } => demo::run(&workspace, None),
+        Command::Soak { minutes } => demo::soak(&workspace, minutes),
         Command::Ci => test::run(&workspace, &[], true),
         Command::Deny => checks::deny(&workspace),
     }

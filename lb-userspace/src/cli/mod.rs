@@ -3,7 +3,9 @@
 
 mod attach;
 mod backend;
+mod change;
 mod check;
+mod client;
 mod decap;
 mod detach;
 mod output;
@@ -15,6 +17,7 @@ use crate::config::{
     rules::{self, Refusal},
 };
 use clap::{Args, Parser, Subcommand};
+use client::Client;
 use std::{
     path::{Path, PathBuf},
     process::ExitCode,
@@ -39,6 +42,9 @@ struct Global {
     /// Where program, maps and links are pinned [default: /sys/fs/bpf/xdp-lb, or the configuration's]
     #[arg(long, global = true, value_name = "DIR")]
     pin_dir: Option<PathBuf>,
+    /// Socket of the daemon's API [default: /run/xdp-lb/api.sock]
+    #[arg(long, global = true, value_name = "SOCKET")]
+    api: Option<PathBuf>,
     /// Answer in JSON
     #[arg(long, global = true)]
     json: bool,
@@ -87,7 +93,7 @@ enum Command {
     },
     /// On a backend: take ipip and GUE tunnels off packets to its VIPs; without --vip, show what it did
     Decap(decap::Arguments),
-    /// Show backends
+    /// Show and change backends
     Backend {
         #[command(subcommand)]
         command: BackendCommand,
@@ -106,6 +112,8 @@ enum BackendCommand {
         /// Only this service
         service: Option<String>,
     },
+    #[command(flatten)]
+    Change(change::Change),
 }
 
 /// An attach mode as the configuration writes it.
@@ -127,7 +135,13 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Command::Backend { command: BackendCommand::List { service } } => {
             backend::list(global.pin_dir(), service.as_deref(), global.json)
         }
-        Command::Stats { service } => stats::run(global.pin_dir(), service.as_deref(), global.json),
+        Command::Backend { command: BackendCommand::Change(change) } => {
+            change::run(&Client::new(global.api.as_deref()), &change, global.json)
+        }
+        Command::Stats { service } => {
+            let client = Client::new(global.api.as_deref());
+            stats::run(global.pin_dir(), &client, service.as_deref(), global.json)
+        }
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

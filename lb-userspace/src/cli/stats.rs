@@ -1,13 +1,65 @@
-//! `xdp-lb stats`: reads the pinned maps, with or without a daemon.
+//! `xdp-lb stats`: reads the pinned maps, with or without a daemon; what the daemon alone knows is added when it answers.
 
-use super::output;
-use crate::view::{self, Report, VerdictRow};
+use super::{client::Client, output};
+use crate::{
+    api::Tracking,
+    view::{self, Report, VerdictRow},
+};
+use serde::Serialize;
 use std::path::Path;
 
+/// Everything, for programs.
+#[derive(Serialize)]
+struct Stats<'r> {
+    #[serde(flatten)]
+    report: &'r Report,
+    /// What the daemon's sweep saw; `null` without a daemon.
+    tracking: Option<&'r Tracking>,
+}
+
 /// Prints the counters.
-pub fn run(pin_dir: &Path, service: Option<&str>, json: bool) -> anyhow::Result<()> {
+pub fn run(pin_dir: &Path, client: &Client, service: Option<&str>, json: bool) -> anyhow::Result<()> {
     let report = view::read(pin_dir)?.of_service(service)?;
-    if json { output::json(&report) } else { tables(&report, service.is_none()) }
+    let tracking = client.get::<Tracking>("/v1/tracking").ok();
+    if json {
+        return output::json(&Stats { report: &report, tracking: tracking.as_ref() });
+    }
+    tables(&report, service.is_none())?;
+    output::line("")?;
+    flow_table(&report, tracking.as_ref())
+}
+
+/// What is remembered of flows.
+fn flow_table(report: &Report, tracking: Option<&Tracking>) -> anyhow::Result<()> {
+    let header = [
+        "SERVICE",
+        "STABLE",
+        "LEARNING",
+        "HOLDING",
+        "LOOKED UP",
+        "KNOWN",
+        "OPENED",
+        "LEARNED",
+        "REUSED",
+        "ORPHANED",
+        "NO ROOM",
+    ];
+    let rows = report.services.iter().map(|row| {
+        let slots = [row.stable, row.learning, row.holding].map(u64::from);
+        let flows = [row.lookups, row.hits, row.opened, row.learned, row.reused, row.orphaned, row.overflows];
+        let numbers = slots.into_iter().chain(flows).map(|number| number.to_string());
+        std::iter::once(row.service.clone()).chain(numbers).collect()
+    });
+    output::table(&header, 1..11, rows)?;
+    let Some(Tracking { opening, open, closing, services, .. }) = tracking else {
+        return output::line("No daemon answers, so nothing is known of the flows that are remembered");
+    };
+    let oldest = services.iter().map(|service| service.oldest_learn_seconds).max().unwrap_or_default();
+    let again: u32 = services.iter().map(|service| service.not_advancing).sum();
+    output::line(&format!(
+        "Flows remembered: {opening} opening, {open} open, {closing} closing; the oldest slot has learned for {oldest} s, {again} slots \
+         learn once more for want of room"
+    ))
 }
 
 fn tables(report: &Report, verdicts: bool) -> anyhow::Result<()> {

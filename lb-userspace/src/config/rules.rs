@@ -227,6 +227,9 @@ pub fn mss(number: i64) -> Checked<u16> {
     }
 }
 
+/// How long a backend may be told to drain.
+pub const DEADLINE: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_hours(24 * 7);
+
 /// A time span: a whole number and its unit. `bounds` are both within.
 pub fn duration(key: &str, text: &str, bounds: RangeInclusive<Duration>) -> Checked<Duration> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();

@@ -169,16 +169,23 @@ impl Bed {
     #[must_use]
     pub fn daemon_table(&self) -> String {
         format!(
-            "[daemon]\ninterfaces = [\"{INTERFACE}\"]\nstate_dir = \"{}\"\npin_dir = \"{}\"\n",
+            "[daemon]\ninterfaces = [\"{INTERFACE}\"]\nstate_dir = \"{}\"\npin_dir = \"{}\"\napi = \"{}\"\n",
             self.directory().join("state").display(),
             self.pin_dir().display(),
+            self.api().display(),
         )
+    }
+
+    /// The socket of the balancer's API.
+    #[must_use]
+    pub fn api(&self) -> PathBuf {
+        self.directory().join("api.sock")
     }
 
     /// The project's command, to be run in the balancer's namespace on the bed's pin directory.
     pub fn xdp_lb(&self) -> Result<Command> {
         let mut command = self.balancer.command(built("xdp-lb")?);
-        command.arg("--pin-dir").arg(self.pin_dir());
+        command.arg("--pin-dir").arg(self.pin_dir()).arg("--api").arg(self.api());
         Ok(command)
     }
 

@@ -1,0 +1,56 @@
+//! Errors as the API answers them: `{"error": "what, where, and what to do"}`.
+
+use crate::{config::rules::Refusal, daemon::commands::Failed};
+use axum::{
+    Json,
+    extract::rejection::{JsonRejection, QueryRejection},
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use serde_json::json;
+
+/// An answer that is an error.
+#[derive(Debug)]
+pub struct ApiError(StatusCode, String);
+
+impl ApiError {
+    /// What was asked for is not there.
+    pub fn not_found(what: impl Into<String>) -> Self {
+        Self(StatusCode::NOT_FOUND, what.into())
+    }
+}
+
+impl From<Failed> for ApiError {
+    fn from(failed: Failed) -> Self {
+        let status = match failed {
+            Failed::Refused(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Failed::Machine(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            Failed::Ending => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        Self(status, failed.to_string())
+    }
+}
+
+impl From<Refusal> for ApiError {
+    fn from(refusal: Refusal) -> Self {
+        Failed::from(refusal).into()
+    }
+}
+
+impl From<JsonRejection> for ApiError {
+    fn from(rejection: JsonRejection) -> Self {
+        Self(rejection.status(), format!("the body is not understood: {}", rejection.body_text()))
+    }
+}
+
+impl From<QueryRejection> for ApiError {
+    fn from(rejection: QueryRejection) -> Self {
+        Self(rejection.status(), format!("the query is not understood: {}", rejection.body_text()))
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        (self.0, Json(json!({ "error": self.1 }))).into_response()
+    }
+}
