@@ -23,3 +23,5 @@ pub const MAX_EXTENSION_HEADERS: usize = 6;
 pub const DEFAULT_FLOWS: u32 = 262_144;
 /// Backends of a service that round-robin looks through for the place where a new client starts.
 pub const MAX_RING_SEARCH: u32 = 64;
+/// How long a quiet flow of UDP is remembered at most, in milliseconds.
+pub const MAX_LEARN_UDP_MS: u64 = 3_600_000;

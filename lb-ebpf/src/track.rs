@@ -12,7 +12,7 @@ use lb_common::{
         ClientKey, FlowClass, FlowEntry, Overflow, Owner, RETRANSMISSION, TOUCH, Tick, TrackStats, since,
         ticks,
     },
-    limits::MAX_RING_SEARCH,
+    limits::{MAX_LEARN_UDP_MS, MAX_RING_SEARCH},
     meta::features,
     service::service_flags,
     slot::{BackendIndex, NO_BACKEND, Slot},
@@ -41,8 +41,8 @@ pub extern "C" fn track(high: u64, low: u64, place: u64, hash: u64, rest: u64) -
     backend.into()
 }
 
-/// How long after a flow found no room others of UDP are taken for older ones.
-const CROWDED: Tick = ticks(30_000);
+/// How long after a flow found no room others of UDP are taken for older ones: as long as they are remembered at most.
+const CROWDED: Tick = ticks(MAX_LEARN_UDP_MS);
 /// Slots that are looked at for a second backend. Tables are smooth: neighbours differ but where one backend has nearly all.
 const MAX_CANDIDATES: u64 = 16;
 /// `EEXIST`: another processor was faster.
@@ -67,10 +67,13 @@ fn known(question: &Question, slot: Slot, key: &Key, entry: &Entry, now: Tick) -
     let Some(next) = owner_of(chosen, question.signal()) else { return chosen };
     match entry.exchange(owner, next) {
         Ok(()) => {
-            if !owner.is(FlowClass::Closing) {
+            // An index that was given to another backend since does not count this flow.
+            if is_current(owner) && !owner.is(FlowClass::Closing) {
                 add_live(question, owner.backend, -1);
             }
-            add_live(question, chosen, 1);
+            if !next.is(FlowClass::Closing) {
+                add_live(question, chosen, 1);
+            }
             entry.see(now);
             chosen
         }
@@ -102,8 +105,9 @@ fn unknown(question: &Question, slot: Slot, key: &Key, now: Tick) -> BackendInde
     if question.signal() == Signal::Quoted || !(everything || slot.is_learning()) {
         return fallback(slot);
     }
-    let opens = question.signal() == Signal::Opens
-        || (everything && question.is_udp() && !is_crowded(question.slot_index(), now));
+    // Of UDP a flow that nobody knows is new, unless it may be one from before the slot's change, or had no room before.
+    let may_be_older = slot.is_learning() || is_crowded(question.slot_index(), now);
+    let opens = question.signal() == Signal::Opens || (everything && question.is_udp() && !may_be_older);
     let chosen = if opens { choice(question, slot, key) } else { fallback(slot) };
     let Some(owner) = owner_of(chosen, question.signal()) else { return chosen };
     match key.insert(&FlowEntry { owner, seen: now, reserved: 0 }) {
@@ -244,6 +248,13 @@ fn owner_of(backend: BackendIndex, signal: Signal) -> Option<Owner> {
 fn owns(owner: Owner) -> bool {
     maps::backend(owner.backend)
         .is_some_and(|record| record.generation == owner.generation && !maps::way(record).0.is_down())
+}
+
+/// Whether the owner is still the same backend, there or not.
+#[inline(always)]
+fn is_current(owner: Owner) -> bool {
+    maps::enabled(features::LEAST_CONNECTIONS)
+        && maps::backend(owner.backend).is_some_and(|record| record.generation == owner.generation)
 }
 
 #[inline(always)]

@@ -23,7 +23,7 @@ fn two_thousand_connections_outlive_changes_drains_deaths_and_restarts() {
     ] {
         assert!(report.happened.contains_key(kind), "{kind}: {:?}", report.happened);
     }
-    assert!(!report.drained.is_empty() && report.messages > 100_000, "{} messages", report.messages);
+    assert!(!report.drained.is_empty() && report.messages > 20_000, "{} messages", report.messages);
     // Connections that lived through a change were looked up, so the run was not spared the question.
     assert!(report.packets.1 > 0, "{:?}", report.packets);
 }

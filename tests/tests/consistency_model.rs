@@ -29,7 +29,7 @@ const ALGORITHMS: [Algorithm; 5] = [
 
 fn on_the_model(trace: &Trace) -> Result<Outcome> {
     let shape = &trace.shape;
-    let mut model = Model::new(sizes(shape), SECRET, shape.learn);
+    let mut model = Model::new(sizes(shape), SECRET);
     run(&mut model, trace, SECRET)
 }
 

@@ -16,7 +16,7 @@ use crate::{
     plan::{self, Plan, Report},
     routing,
     state::{Change, Event, State},
-    tracking::{Now, Sweep},
+    tracking::{Now, Progress, Sweep},
     view,
 };
 use anyhow::Context as _;
@@ -150,7 +150,7 @@ impl Balancer {
             Ok(progress) => progress,
             Err(error) => {
                 warn!("{error}; flows are remembered for longer than they need until this works");
-                return;
+                Progress::default()
             }
         };
         let applied =

@@ -3,8 +3,10 @@
 //!
 //! * [`trace`]: steps, made from a seed and a shape; knows no maps
 //! * [`Device`]: what a trace is run against: the maps with packets. [`packets::Model`] is one, in memory
+//! * [`both::Both`]: the model and the program in the kernel side by side, which must agree at every step
 //! * [`run`]: runs a trace on a device with the real planner and the real sweep, and watches every flow
 
+pub mod both;
 pub mod packets;
 pub mod run;
 pub mod trace;

@@ -6,10 +6,11 @@ use crate::config::{
     raw::{RawDaemon, RawService, Text},
     rules,
 };
+use lb_common::limits::MAX_LEARN_UDP_MS;
 use std::{ops::RangeInclusive, time::Duration};
 
 const SECOND: Duration = Duration::from_secs(1);
-const HOUR: Duration = Duration::from_hours(1);
+const LONGEST_UDP: Duration = Duration::from_millis(MAX_LEARN_UDP_MS);
 const DAY: Duration = Duration::from_hours(24);
 /// The flows' clock wraps around after 52 days, and tells ages of half of that apart.
 const WEEK: Duration = Duration::from_hours(7 * 24);
@@ -22,7 +23,8 @@ impl Check<'_> {
             None => Some(default.flows),
         };
         let learn = self.span("learn", raw.learn.as_ref(), default.learn, SECOND..=DAY);
-        let learn_udp = self.span("learn_udp", raw.learn_udp.as_ref(), default.learn_udp, SECOND..=HOUR);
+        let learn_udp =
+            self.span("learn_udp", raw.learn_udp.as_ref(), default.learn_udp, SECOND..=LONGEST_UDP);
         let idle = self.span("idle", raw.idle.as_ref(), default.idle, SECOND..=WEEK);
         Some(Tracking { flows: flows?, learn: learn?, learn_udp: learn_udp?, idle: idle? })
     }

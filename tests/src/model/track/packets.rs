@@ -5,6 +5,7 @@ use anyhow::Result;
 use lb_common::{
     flow::{FlowClass, FlowEntry, Overflow, Owner, RETRANSMISSION, TICK_SHIFT, TOUCH, Tick, since, ticks},
     hash::{KeyWords, expand_key, flow_hash, words_v4, words_v6},
+    limits::MAX_LEARN_UDP_MS,
     service::{Service, UDP, service_flags},
     slot::{BackendIndex, NO_BACKEND, Slot},
 };
@@ -16,18 +17,21 @@ use std::{collections::HashMap, net::IpAddr, time::Duration};
 /// Places of the ring that are searched for a client's first backend.
 const SEARCHED: u32 = 64;
 
+/// For so long after a flow of UDP found no room, unknown flows of its slot are led where it was.
+const CROWDED: Tick = ticks(MAX_LEARN_UDP_MS);
+/// Slots that are looked at for a second backend.
+const CANDIDATES: u64 = 16;
+
 /// Maps in memory, and what becomes of packets.
 #[derive(Clone, Debug)]
 pub struct Model {
     maps: Fake,
     words: KeyWords,
-    /// For so long after a flow of UDP found no room, unknown flows of its slot are led where it was.
-    overflow_udp: Tick,
     now: Tick,
     /// CURSORS by service.
     turns: HashMap<u32, u32>,
     /// CLIENTS.
-    clients: HashMap<(IpAddr, u32), u32>,
+    clients: HashMap<(IpAddr, u32), u64>,
     lookups: u64,
 }
 
@@ -63,13 +67,12 @@ impl Tracked<'_> {
 }
 
 impl Model {
-    /// Empty maps. `secret`: of the flow hash; `learn_udp`: the configuration's.
+    /// Empty maps. `secret`: of the flow hash.
     #[must_use]
-    pub fn new(sizes: Sizes, secret: [u8; 16], learn_udp: Duration) -> Self {
+    pub fn new(sizes: Sizes, secret: [u8; 16]) -> Self {
         Self {
             maps: Fake::new(sizes),
             words: expand_key(secret),
-            overflow_udp: ticks(learn_udp.as_millis() as u64) + 1,
             now: 0,
             turns: HashMap::new(),
             clients: HashMap::new(),
@@ -198,7 +201,7 @@ impl Model {
             return packet.signal == Signal::Opens;
         }
         let Ok(Overflow { at, count }) = self.maps.overflow(packet.at) else { return false };
-        let recent = count > 0 && since(self.now, at) <= self.overflow_udp;
+        let recent = count > 0 && since(self.now, at) < CROWDED;
         !packet.slot.is_learning() && !recent
     }
 
@@ -264,22 +267,24 @@ impl Model {
         if ring == 0 {
             return NO_BACKEND;
         }
-        let place = |number: u32| first_slot + slot_mask + 1 + number % ring;
+        let place = |number: u64| first_slot + slot_mask + 1 + (number % u64::from(ring)) as u32;
         let client = (packet.flow.client.ip(), id);
         let known = self.clients.get(&client).copied();
         let next = known.unwrap_or_else(|| {
             let first = self.next_turn(&packet.service);
-            let found = (0..ring.min(SEARCHED)).find(|number| self.slot(place(*number)).backend == first);
-            found.unwrap_or(packet.hash as u32 % ring)
+            let mut searched = 0..u64::from(ring.min(SEARCHED));
+            searched.find(|number| self.slot(place(*number)).backend == first).unwrap_or(packet.hash >> 32)
         });
-        self.clients.insert(client, (next + 1) % ring);
+        self.clients.insert(client, next + 1);
         self.slot(place(next)).backend
     }
 
     fn less_loaded(&self, packet: &Tracked<'_>) -> BackendIndex {
         let Service { first_slot, slot_mask, .. } = packet.service;
         let candidate = |bits: u64| self.slot(first_slot + (bits as u32 & slot_mask)).backend;
-        let (a, b) = (candidate(packet.hash), candidate(packet.hash >> 32));
+        let a = candidate(packet.hash);
+        let others = (0..CANDIDATES).map(|step| candidate((packet.hash >> 32) + step));
+        let Some(b) = others.into_iter().find(|other| *other != a && *other != NO_BACKEND) else { return a };
         let load = |backend| self.maps.load(backend).copied().unwrap_or_default();
         let (of_a, of_b) = (load(a), load(b));
         if of_a.live * of_b.weight <= of_b.live * of_a.weight { a } else { b }
