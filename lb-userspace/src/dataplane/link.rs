@@ -1,6 +1,6 @@
 //! The program on interfaces: BPF links, pinned under the pin directory, so that they outlive the daemon.
 
-use super::Error;
+use super::{Error, detach::detach};
 use crate::{config::XdpMode, neighbour::Interface};
 use aya::programs::{
     self, ProgramError, Xdp,
@@ -126,7 +126,11 @@ impl Links {
             };
             return Err(Error::NotAttached { interface: name.to_owned(), attached });
         }
-        remove_if_there(&self.path(name))
+        let path = self.path(name);
+        match detach(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::pin("detach", &path)(error)),
+            _ => remove_if_there(&path),
+        }
     }
 
     fn path(&self, name: &str) -> PathBuf {

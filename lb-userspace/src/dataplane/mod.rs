@@ -4,6 +4,7 @@
 mod batch;
 pub mod bpffs;
 pub mod decap;
+mod detach;
 pub mod fake;
 mod flow_table;
 mod flows;

@@ -148,6 +148,16 @@ fn set_up_shown_changed_and_removed() {
     decap(&bed, &["--vip", "192.0.2.10", "--mode", "generic"]);
 }
 
+/// Whoever takes it off and sets it up again in one breath must not find the program still there.
+#[test]
+fn what_is_off_is_off_when_the_command_returns() {
+    let bed = Bed::builder().build().unwrap();
+    for mode in ["native", "generic"].into_iter().cycle().take(60) {
+        assert_eq!(decap(&bed, &["--vip", "192.0.2.10", "--mode", mode])["mode"], mode);
+        decap(&bed, &["--off"]);
+    }
+}
+
 #[test]
 fn maps_of_another_version_are_not_touched() {
     let bed = Bed::builder().build().unwrap();
