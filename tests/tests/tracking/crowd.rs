@@ -1,7 +1,14 @@
 //! A flow table that is full, and a flood of SYNs.
 
-use lb_common::{service::TCP, slot::Slot};
-use lb_userspace::dataplane::FlowTable as _;
+use std::time::Duration;
+
+use lb_common::{flow::TICK_SHIFT, hash::expand_key, service::TCP, slot::Slot};
+use lb_tests::fixture::balancer::HASH_KEY;
+use lb_userspace::{
+    config::Tracking,
+    dataplane::FlowTable as _,
+    tracking::{Now, Sweep},
+};
 
 use super::site::{
     Sends::{Data, Syn},
@@ -72,4 +79,35 @@ fn a_flood_of_a_million_syns_breaks_no_established_connection() {
     println!("of {FLOOD} SYNs {} found no room and went to the previous backend: {stats:?}", stats.overflows);
     assert_eq!(site.entries().len(), 4096);
     assert!(stats.overflows >= u64::from(FLOOD - 4096), "{stats:?}");
+}
+
+#[test]
+#[ignore = "a measurement: cargo test --release -p lb-tests --test tracking time_of -- --ignored --nocapture"]
+fn time_of_a_sweep_of_a_full_table_in_the_kernel() {
+    const FULL: u32 = 262_144;
+    let mut site = Site::new("192.0.2.10:80", TCP, &[1, 1], "", &format!("flows = {FULL}"));
+    let slot = Slot::learning(site.index("b2"), site.index("b1"), 1);
+    site.set_slots(slot);
+    for number in 0..FULL {
+        site.send(site.client(number), Data);
+    }
+    let cpu = || nix::sys::resource::getrusage(nix::sys::resource::UsageWho::RUSAGE_THREAD).unwrap();
+    let mut sweep = Sweep::new(Tracking::default(), expand_key(HASH_KEY));
+    sweep.install(site.balancer.installed());
+    for (what, after) in [("read", 2), ("read and deleted", 3_600)] {
+        let (before, mut steps, mut deleted) = (cpu(), 0, 0);
+        let began = Duration::from_nanos(u64::from(super::site::START) << TICK_SHIFT);
+        loop {
+            let now = Now::new(began + Duration::from_secs(after) + Duration::from_millis(100) * steps);
+            let progress = sweep.tick(site.balancer.kernel(), now).unwrap();
+            (steps, deleted) = (steps + 1, deleted + progress.deleted);
+            if progress.ended {
+                break;
+            }
+        }
+        let after = cpu();
+        let user = after.user_time() - before.user_time();
+        let system = after.system_time() - before.system_time();
+        println!("{FULL} entries {what}: {steps} steps, {deleted} deleted, CPU {user} user, {system} system");
+    }
 }
