@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use lb_tests::{
     ask::{self, installed, json, link_id, moved, number, program_id, shares, slots, start},
     bed::{Bed, INTERFACE, run},
-    config::{Service, config},
+    config::{Service, config, config_with},
     echo::Echo,
     traffic::{Kind, Traffic},
     wait::{wait_for, wait_until},
@@ -138,12 +138,18 @@ fn changed_weights_move_only_the_slots_that_they_must() {
             Service::tcp(name, vip(&bed, v6).unwrap())
                 .hosts(bed.backends(), if v6 { &[1, 1, 1] } else { weights })
         });
-        config(&bed, &services)
+        config_with(&bed, "learn = \"1s\"", &services)
+    };
+    // A slot that has moved stays until the flows that it had are known.
+    let settled = || {
+        let stats = json(&bed, &["stats", "web"])?;
+        Ok((number(&stats["services"][0], "stable")? == 16_384).then_some(()))
     };
     let (mut balancer, _) = start(&bed, &web(&[1, 2, 3])).unwrap();
     let ids = (program_id(&bed).unwrap(), link_id(&bed, INTERFACE).unwrap());
     // To 3:2:1 and on to none for one of them: each time the sum of what the growing ones gain.
     for weights in [[3, 2, 1], [3, 0, 1], [1, 1, 1]] {
+        wait_for(GRACE, "every slot to be stable", settled).unwrap();
         let (before, had) = (slots(&bed, "web").unwrap(), shares(&bed, "web").unwrap());
         let other = slots(&bed, "web6").unwrap();
         assert!(balancer.stop().unwrap().success());
