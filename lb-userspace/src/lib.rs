@@ -7,6 +7,7 @@ pub mod config;
 pub mod daemon;
 pub mod dataplane;
 pub mod hash_key;
+pub mod health;
 pub mod mtu;
 pub mod neighbour;
 pub mod plan;

@@ -19,8 +19,8 @@ pub const STATE_DIR: &str = validate::STATE_DIR;
 pub const ANSWER_RATE: u32 = validate::ANSWER_RATE;
 
 pub use model::{
-    Algorithm, Backend, Choice, Config, Daemon, HashKey, HashOn, LogLevel, Prefix, Protocol, Service,
-    Tracking, TunnelSource, XdpMode,
+    Algorithm, Backend, Check, CheckType, Choice, Config, Daemon, HashKey, HashOn, Health, Http, Iso8583,
+    LogLevel, Prefix, Protocol, Service, Start, Tls, Tracking, TunnelSource, Via, XdpMode,
 };
 
 use error::Source;

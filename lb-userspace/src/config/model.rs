@@ -1,6 +1,10 @@
 //! The configuration as validated. A value of these types that came from [`super::parse`] keeps every rule.
 
-use lb_common::backend::Forwarding;
+mod health;
+
+pub use health::{Check, CheckType, Health, Http, Iso8583, Start, Tls, Via};
+
+pub(super) use lb_common::backend::Forwarding;
 use lb_common::service::{ServiceKey, TCP, UDP};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -122,6 +126,12 @@ pub struct Service {
     pub mss: Option<u16>,
     /// Size of the slot table: a power of two, at least the number of backends with weight.
     pub slots: u32,
+    /// How the backends are checked; `None`: not at all, and all count as up.
+    pub health: Option<Health>,
+    /// Percent of the backends that must be up for health to be heeded; 0: it always is.
+    pub panic_threshold: u8,
+    /// How long a backend that came up takes to its whole weight; 0: it has it at once.
+    pub slow_start: Duration,
     /// Names and addresses are unique within the service. May be empty.
     pub backends: Vec<Backend>,
 }
@@ -318,6 +328,12 @@ impl Service {
     #[must_use]
     pub const fn port_of(&self, backend: &Backend) -> u16 {
         if backend.port == 0 { self.port } else { backend.port }
+    }
+
+    /// The port that a backend is checked on; none without a check.
+    #[must_use]
+    pub fn health_port_of(&self, backend: &Backend) -> Option<u16> {
+        self.health.as_ref().map(|health| health.port.unwrap_or_else(|| self.port_of(backend)))
     }
 }
 

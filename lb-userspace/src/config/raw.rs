@@ -2,6 +2,10 @@
 //!
 //! Everything is optional here, so that a missing value gets a message of ours rather than serde's.
 
+mod health;
+
+pub(super) use health::{OF_ALL, OF_HTTP, OF_ISO8583, OF_TLS, RawHealth};
+
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -52,22 +56,12 @@ pub(super) struct RawService {
     pub slots: Option<Number>,
     pub hash_on: Option<Text>,
     pub mss: Option<Number>,
+    pub panic_threshold: Option<Number>,
+    pub slow_start: Option<Text>,
     pub health: Option<Spanned<RawHealth>>,
     pub weights: Option<Spanned<RawWeights>>,
     #[serde(default, rename = "backend")]
     pub backends: Vec<Spanned<RawBackend>>,
-}
-
-/// The keys beside `type` belong to checks that this version does not have; they are known so that the
-/// message is about the type.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, expecting = "a table")]
-pub(super) struct RawHealth {
-    pub r#type: Option<Text>,
-    pub interval: Option<Spanned<toml::Value>>,
-    pub timeout: Option<Spanned<toml::Value>>,
-    pub rise: Option<Spanned<toml::Value>>,
-    pub fall: Option<Spanned<toml::Value>>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -3,6 +3,13 @@
 //!
 //! A refusal says what is wrong and, after a semicolon, how to mend it.
 
+mod health;
+
+pub use health::{
+    header_bytes, http_body, http_host, http_path, http_status, length_header, panic_threshold, run,
+    server_name, source, timeout_within,
+};
+
 use super::model::{Algorithm, Choice, HashKey, Prefix};
 use lb_common::backend::Forwarding;
 use lb_common::limits::{MAX_SLOTS, MAX_WEIGHT, MIN_SLOTS, NAME_BYTES};
@@ -211,7 +218,7 @@ pub fn answer_rate(number: i64) -> Checked<u32> {
     }
 }
 
-/// A UDP port.
+/// A port.
 pub fn port(key: &str, number: i64) -> Checked<u16> {
     match u16::try_from(number) {
         Ok(port) if port > 0 => Ok(port),

@@ -1,5 +1,6 @@
 //! From the configuration as written to the model. Every problem is kept, so that one run tells them all.
 
+mod health;
 mod nat;
 mod tracking;
 
@@ -7,7 +8,7 @@ use super::error::{Problem, Source};
 use super::model::{
     Backend, Choice, Config, Daemon, HashOn, LogLevel, Protocol, Service, TunnelSource, XdpMode,
 };
-use super::raw::{RawBackend, RawConfig, RawDaemon, RawHealth, RawService, RawWeights, Text};
+use super::raw::{RawBackend, RawConfig, RawDaemon, RawService, RawWeights, Text};
 use super::rules::{self, Checked, MAX_TOTAL_SLOTS, Refusal};
 use lb_common::backend::Forwarding;
 use lb_common::limits::{DEFAULT_SLOTS, MAX_BACKENDS, MAX_SERVICES};
@@ -185,10 +186,13 @@ impl Check<'_> {
             Some(number) => self.at(number.span().start, rules::mss(*number.get_ref())).map(Some),
             None => Some(None),
         };
-        let health = raw.health.as_ref().is_none_or(|health| self.health(health).is_some());
         let weights = raw.weights.as_ref().is_none_or(|weights| self.weights(weights).is_some());
         let backends = self.backends(&raw.backends, address.map(SocketAddr::from).zip(forwarding));
         let slots = self.slots(table, raw);
+        let of = health::Of { address, forwarding, backends: backends.as_deref() };
+        let health = raw.health.as_ref().map_or(Some(None), |health| self.health(health, &of));
+        let panic_threshold = self.panic_threshold(raw.panic_threshold.as_ref());
+        let slow_start = self.slow_start(raw.slow_start.as_ref());
         let (address, port) = address?;
         let service = Service {
             name: name?,
@@ -200,9 +204,12 @@ impl Check<'_> {
             hash_on: hash_on?,
             mss: mss?,
             slots: slots?,
+            health: health?,
+            panic_threshold: panic_threshold?,
+            slow_start: slow_start?,
             backends: backends?,
         };
-        (unique && health && weights).then_some(service)
+        (unique && weights).then_some(service)
     }
 
     /// Whether the service's address, port and protocol, as far as they are known, are its alone.
@@ -246,28 +253,6 @@ impl Check<'_> {
         let weighted = raw.backends.iter().filter(|backend| weight(backend) != Some(0)).count();
         self.at(at, rules::enough_slots(slots, weighted))?;
         Some(slots)
-    }
-
-    fn health(&mut self, spanned: &Spanned<RawHealth>) -> Option<()> {
-        let raw = spanned.get_ref();
-        let missing = "health has no type; add type = \"none\"";
-        let kind = self.required(spanned.span().start, raw.r#type.as_ref(), missing)?;
-        let later = ["tcp", "http", "https", "tls", "iso8583"];
-        self.text(kind, |text| rules::pick("health type", text, &[("none", ())], &later))?;
-        let settings = [
-            ("interval", &raw.interval),
-            ("timeout", &raw.timeout),
-            ("rise", &raw.rise),
-            ("fall", &raw.fall),
-        ];
-        let mut all = Some(());
-        for (key, value) in settings {
-            if let Some(value) = value {
-                let refusal = Refusal(format!("{key} has no effect with health type \"none\"; remove it"));
-                all = self.at(value.span().start, Err(refusal));
-            }
-        }
-        all
     }
 
     fn weights(&mut self, spanned: &Spanned<RawWeights>) -> Option<()> {

@@ -42,13 +42,13 @@ fn keys_and_types() {
         (with(15, "wieght = 100"), r#"15:1: unknown key "wieght"; did you mean "weight"?"#),
         (
             with(2, "colour = \"red\""),
-            r#"2:1: unknown key "colour"; the keys here are name, address, protocol, forwarding, algorithm, per_client, slots, hash_on, mss, health, weights, backend"#,
+            r#"2:1: unknown key "colour"; the keys here are name, address, protocol, forwarding, algorithm, per_client, slots, hash_on, mss, panic_threshold, slow_start, health, weights, backend"#,
         ),
         (with(9, "typ = \"none\""), r#"9:1: unknown key "typ"; did you mean "type"?"#),
         (with(11, "mod = \"static\""), r#"11:1: unknown key "mod"; did you mean "mode"?"#),
         (
             with(2, "\"a`b\\nc\" = 1"),
-            r#"2:1: unknown key "a`b\nc"; the keys here are name, address, protocol, forwarding, algorithm, per_client, slots, hash_on, mss, health, weights, backend"#,
+            r#"2:1: unknown key "a`b\nc"; the keys here are name, address, protocol, forwarding, algorithm, per_client, slots, hash_on, mss, panic_threshold, slow_start, health, weights, backend"#,
         ),
         (
             "[service]\nname = \"a\"\n".into(),
@@ -253,19 +253,8 @@ fn service_values() {
 }
 
 #[test]
-fn health_and_weights_values() {
+fn weights_values() {
     check(&[
-        (with(9, "type = \"iso8583\""), r#"9:8: health type "iso8583" is not in this version; use "none""#),
-        (
-            with(9, "type = \"iso8583\"\ninterval = \"1s\""),
-            r#"9:8: health type "iso8583" is not in this version; use "none""#,
-        ),
-        (with(9, "type = \"icmp\""), r#"9:8: health type "icmp" is unknown; use "none""#),
-        (
-            with(9, "type = \"none\"\nrise = 2"),
-            r#"10:8: rise has no effect with health type "none"; remove it"#,
-        ),
-        (with(9, ""), r#"8:1: health has no type; add type = "none""#),
         (
             with(11, "mode = \"latency\""),
             r#"11:8: weights mode "latency" is not in this version; use "static""#,

@@ -2,6 +2,7 @@
 
 mod bad;
 mod good;
+mod health;
 mod nat;
 mod whole;
 
