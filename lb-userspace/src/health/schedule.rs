@@ -4,23 +4,17 @@
 //! hang on, together for ever. So the first ones are spread over a whole interval, and every later one comes up to
 //! [`JITTER`] of the interval early. Never late: the time to notice a failure, fall x interval + timeout, is promised.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Largest part of an interval by which a check comes early.
 pub const JITTER: f64 = 0.1;
 
-/// When the check number `place` (from 0) of `of` that begin together at `now` is first due: each has its own part of
-/// the interval, and stands anywhere in it.
+/// How long from now the first check of number `place` (from 0) of `of` is due that begin together: each has its own
+/// part of the interval, and stands anywhere in it.
 #[must_use]
-pub fn first(
-    now: Instant,
-    place: usize,
-    of: usize,
-    interval: Duration,
-    random: &mut fastrand::Rng,
-) -> Instant {
+pub fn first(place: usize, of: usize, interval: Duration, random: &mut fastrand::Rng) -> Duration {
     let of = of.max(1) as u32;
-    now + (interval * (place as u32).min(of - 1) + interval.mul_f64(random.f64())) / of
+    (interval * (place as u32).min(of - 1) + interval.mul_f64(random.f64())) / of
 }
 
 /// From the time when a check was due to the next: the interval, or up to [`JITTER`] of it less.
@@ -33,15 +27,16 @@ pub fn gap(interval: Duration, random: &mut fastrand::Rng) -> Duration {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::time::Instant;
 
     /// Of 1,000 backends at 1 s, no 10 ms begin more than the 10 that are their share, and one neighbour's.
     #[test]
     fn first_checks_do_not_come_at_once() {
-        let (now, mut random) = (Instant::now(), fastrand::Rng::with_seed(1));
+        let mut random = fastrand::Rng::with_seed(1);
         let interval = Duration::from_secs(1);
         let mut slots = [0; 100];
         for place in 0..1000 {
-            let due = first(now, place, 1000, interval, &mut random) - now;
+            let due = first(place, 1000, interval, &mut random);
             slots[(due.as_millis() / 10).min(99) as usize] += 1;
         }
         assert!(slots.iter().all(|&count| (9..=11).contains(&count)), "{slots:?}");
@@ -76,9 +71,9 @@ mod tests {
     proptest! {
         #[test]
         fn a_check_is_never_late(seed: u64, millis in 1..3_600_000_u64, of in 1..5000_usize, place in 0..5000_usize) {
-            let (now, mut random) = (Instant::now(), fastrand::Rng::with_seed(seed));
+            let mut random = fastrand::Rng::with_seed(seed);
             let interval = Duration::from_millis(millis);
-            let first = first(now, place.min(of - 1), of, interval, &mut random) - now;
+            let first = first(place.min(of - 1), of, interval, &mut random);
             prop_assert!(first <= interval, "{first:?}");
             let gap = gap(interval, &mut random);
             prop_assert!(gap <= interval && gap >= interval.mul_f64(0.9 - 1e-6), "{gap:?}");

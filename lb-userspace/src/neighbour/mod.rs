@@ -35,7 +35,7 @@ mod entry;
 mod error;
 mod filter;
 mod link;
-mod netlink;
+pub(crate) mod netlink;
 mod resolver;
 mod route;
 mod watch;

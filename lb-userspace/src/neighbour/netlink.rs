@@ -24,11 +24,11 @@ const DUMP_TRIES: usize = 4;
 
 /// A netlink route socket, served by a task of the runtime.
 #[derive(Clone, Debug)]
-pub(super) struct Netlink(rtnetlink::Handle);
+pub(crate) struct Netlink(rtnetlink::Handle);
 
 impl Netlink {
     /// Opens a socket in the network namespace of this thread. The task ends with the last clone.
-    pub(super) fn open() -> Result<Self, ResolveError> {
+    pub(crate) fn open() -> Result<Self, ResolveError> {
         let runtime = runtime()?;
         // Strict: a filter that the kernel does not know is an error, not ignored.
         let (connection, handle, _unsolicited) =
@@ -47,7 +47,7 @@ impl Netlink {
     }
 
     /// Asks for all records of a table.
-    pub(super) async fn dump(
+    pub(crate) async fn dump(
         &self,
         message: RouteNetlinkMessage,
     ) -> Result<Vec<RouteNetlinkMessage>, NetlinkError> {
@@ -61,7 +61,7 @@ impl Netlink {
     }
 
     /// Asks for a change, with `flags` besides request and acknowledgement.
-    pub(super) async fn change(&self, message: RouteNetlinkMessage, flags: u16) -> Result<(), NetlinkError> {
+    pub(crate) async fn change(&self, message: RouteNetlinkMessage, flags: u16) -> Result<(), NetlinkError> {
         self.request(message, NLM_F_REQUEST | NLM_F_ACK | flags).await.map(drop)
     }
 
