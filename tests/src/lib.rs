@@ -2,8 +2,10 @@
 //!
 //! * [`bed`]: namespaces, veth pairs, processes and servers, all removed when their guard is dropped
 //! * [`fixture`]: packet in, verdict, packet out and counters, through `BPF_PROG_TEST_RUN`
+//! * [`certificate`]: certificates of an authority made for a test
 //! * [`config`]: the balancer's configuration for a bed
 //! * [`ask`]: what the balancer and the kernel say about it
+//! * [`iso8583_host`]: a host of ISO 8583 with a service time
 //! * [`load`]: a bounded number of TCP connections from the client, counted by the backend that answered
 //! * [`crowd`]: thousands of connections at a time, and [`soak`]: everything that may not break them
 //! * [`echo`] and [`traffic`]: flows that go on beside a test, in numbered messages
@@ -15,10 +17,12 @@
 
 pub mod ask;
 pub mod bed;
+pub mod certificate;
 pub mod config;
 pub mod crowd;
 pub mod echo;
 pub mod fixture;
+pub mod iso8583_host;
 pub mod load;
 pub mod model;
 pub mod soak;

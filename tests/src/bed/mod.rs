@@ -27,6 +27,7 @@ mod pass;
 mod pins;
 mod process;
 mod server;
+mod silent;
 
 use std::{
     env, fs,
@@ -52,6 +53,7 @@ pub use self::{
     pins::Pins,
     process::Process,
     server::Nginx,
+    silent::Silent,
 };
 use crate::wait::wait_for;
 
