@@ -199,7 +199,10 @@ impl Balancer {
         if let Change::AddBackend { backend, .. } = change {
             introduce(resolver, &mut next, backend.address).await?;
         }
-        let plan = self.plan(&next).map_err(|error| Refusal(format!("{error:#}")))?;
+        let mut plan = self.plan(&next).map_err(|error| Refusal(format!("{error:#}")))?;
+        if let Change::AddBackend { service, backend } = change {
+            tell_if_silent(&next, &mut plan.report, service, backend.address);
+        }
         if dry_run {
             return Ok(plan.report);
         }
@@ -250,6 +253,20 @@ impl Balancer {
         let object = self.loaded.object.as_mut().filter(|_| self.loaded.log_level > 0);
         let logger = object.map(EbpfLogger::init).transpose();
         logger.context("cannot read the program's log")
+    }
+}
+
+/// Notes in the report that a backend that was added gets nothing yet.
+fn tell_if_silent(state: &State, report: &mut Report, service: &str, address: IpAddr) {
+    let name = state.name_of(address);
+    let silent = state.unresolved().iter().any(|backend| backend.ends_with(&format!("({address})")));
+    if let Some(report) =
+        report.services.iter_mut().find(|report| report.service == service).filter(|_| silent)
+    {
+        let note = format!(
+            "backend {name} does not answer ARP or neighbour discovery; it gets no connections until it does"
+        );
+        report.note.get_or_insert(note);
     }
 }
 
