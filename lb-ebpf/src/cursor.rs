@@ -106,18 +106,19 @@ impl<'p> Cursor<'p> {
     /// Moves the cursor on by `bytes`, past the frame's end if need be: the next take then finds nothing. `None`: farther
     /// than any header is looked at.
     ///
-    /// The way from the frame's start is made anew, opaque to the optimiser: it would otherwise compute one sum for
-    /// the check and another for the load, and the verifier knows a variable offset only by the register that was
-    /// checked. The mask gives all positions the same bounds, so that the verifier sees them as one and does not follow
-    /// every way through optional headers to its end.
+    /// The way from the frame's start is made anew, opaque to the optimiser, and masked behind that: it would otherwise
+    /// compute one sum for the check and another for the load, and the verifier knows a variable offset only by the register
+    /// that was bounded. The check does not bound it for Linux 6.1, which learns nothing of a copy on the stack. The mask
+    /// also gives all positions the same bounds, so that the verifier sees them as one and does not follow every way
+    /// through optional headers to its end.
     #[inline(always)]
     #[must_use]
     pub fn skip(&mut self, bytes: usize) -> Option<()> {
-        let offset = opaque(self.at - self.start + bytes);
+        let offset = self.at - self.start + bytes;
         if offset > FARTHEST {
             return None;
         }
-        self.at = self.start + (offset & FARTHEST);
+        self.at = self.start + (opaque(offset) & FARTHEST);
         Some(())
     }
 

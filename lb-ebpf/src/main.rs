@@ -43,16 +43,14 @@ use lb_ebpf::parse::{
 };
 use send::Failure;
 
-/// The balancer. Without NAT a packet's whole way is this one function: each return from another costs as much as a map
-/// look-up where the kernel guards returns against speculation.
+/// The balancer. What clients send and what nat's backends answer are functions of their own, each with a stack of its own: the
+/// verifier adds up the stacks of callers, and either's is most of what there is (512 bytes, of which older kernels, 6.1 among
+/// them, count every function's in steps of 32, and those that are never called too).
 #[xdp(frags)]
 #[inline(always)]
 #[expect(clippy::needless_pass_by_value, reason = "the macro calls it so")]
 pub fn balancer(ctx: XdpContext) -> u32 {
-    if !maps::enabled(features::NAT) {
-        return client_packet(&ctx);
-    }
-    match called_client_packet(ctx.ctx) {
+    match client_packet(ctx.ctx) {
         NOT_OURS => nat::nat_answer(ctx.ctx),
         action => action,
     }
@@ -61,17 +59,11 @@ pub fn balancer(ctx: XdpContext) -> u32 {
 /// No action of XDP: the packet is for no service, and not counted yet, because it may be an answer.
 const NOT_OURS: u32 = u32::MAX;
 
-/// The same as a function of its own, beside which that of answers has a stack of its own: the verifier adds up the stacks
-/// of callers, and either's is most of what there is.
+/// What clients send, most of all packets.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn called_client_packet(ctx: *mut xdp_md) -> u32 {
-    client_packet(&XdpContext::new(ctx))
-}
-
-/// What clients send, most of all packets.
-#[inline(always)]
-fn client_packet(ctx: &XdpContext) -> u32 {
+extern "C" fn client_packet(ctx: *mut xdp_md) -> u32 {
+    let ctx = &XdpContext::new(ctx);
     let (bytes, beyond) = send::lengths(ctx);
     let outcome = match balance(ctx, beyond) {
         Ok(outcome) => outcome,

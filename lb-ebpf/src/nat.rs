@@ -9,7 +9,10 @@ use crate::{
     route::{self, Question, Route},
     send::{self, Failure},
 };
-use aya_ebpf::{bindings::xdp_md, programs::XdpContext};
+use aya_ebpf::{
+    bindings::{xdp_action, xdp_md},
+    programs::XdpContext,
+};
 use lb_common::{
     backend::{Backend, Departure, Forwarding, LinkAddress},
     counters::{DropReason, PassReason, Verdict},
@@ -61,6 +64,10 @@ const NOT_PARSED: u64 = 3;
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn nat_to_backend(ctx: *mut xdp_md, backend: u64) -> u64 {
+    // A global function is verified also where nobody calls it, and its stack counts: without NAT there is nothing of it.
+    if !maps::enabled(features::NAT) {
+        return NOT_PARSED;
+    }
     let ctx = &XdpContext::new(ctx);
     let Some(backend) = maps::backend(backend as BackendIndex) else { return NOT_PARSED };
     let mut cursor = send::frame(ctx);
@@ -101,6 +108,10 @@ fn aim<E: Ends, T: IpHeader>(
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn nat_answer(ctx: *mut xdp_md) -> u32 {
+    // As in `nat_to_backend`.
+    if !maps::enabled(features::NAT) {
+        return xdp_action::XDP_PASS;
+    }
     let ctx = &XdpContext::new(ctx);
     let (bytes, beyond) = send::lengths(ctx);
     let outcome = send_answer(ctx, beyond);
