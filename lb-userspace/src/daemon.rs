@@ -53,6 +53,12 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     if config.daemon.metrics.is_some() {
         warn!("metrics are not served by this version; `xdp-lb stats --json` has the counters");
     }
+    for service in config.services.iter().filter(|service| service.health.is_some()) {
+        warn!(
+            "service {}: its health checks are not carried out by this version; a dead backend keeps its slots until you take it out",
+            service.name
+        );
+    }
     loader::preflight()?;
     let mut ended = signal(SignalKind::terminate())?;
     let mut interrupted = signal(SignalKind::interrupt())?;
