@@ -57,6 +57,8 @@ struct Entry {
     /// When the next check is to start.
     due: Instant,
     in_flight: Option<InFlight>,
+    /// Its time came while the last check was in flight: the next starts when that has ended.
+    waits: bool,
     cause: Option<Failure>,
 }
 
@@ -131,7 +133,7 @@ impl Board {
         }
         if entry.target.health != target.health {
             entry.machine.set_thresholds(target.thresholds());
-            entry.in_flight = None;
+            (entry.in_flight, entry.waits) = (None, false);
             entry.due = now + schedule::first(0, 1, target.health.interval, &mut self.random);
             self.due.push(Reverse((entry.due, key)));
             self.deadlines.extend(entry.machine.deadline().map(|at| Reverse((at, key))));
@@ -148,7 +150,8 @@ impl Board {
         self.due.push(Reverse((due, key)));
         self.deadlines.extend(machine.deadline().map(|at| Reverse((at, key))));
         self.keys.insert(target.id.clone(), key);
-        let entry = Entry { target: Arc::new(target), machine, due, in_flight: None, cause: None };
+        let entry =
+            Entry { target: Arc::new(target), machine, due, in_flight: None, waits: false, cause: None };
         let event = entry.change(None, now);
         self.entries.insert(key, entry);
         event
@@ -163,8 +166,11 @@ impl Board {
             }
             self.due.pop();
             let Some(entry) = self.entries.get_mut(&key) else { continue };
-            // One in flight comes back here when it has ended.
-            if entry.due != due || entry.in_flight.is_some() {
+            if entry.due != due {
+                continue;
+            }
+            if entry.in_flight.is_some() {
+                entry.waits = true;
                 continue;
             }
             let health = &entry.target.health;
@@ -188,8 +194,7 @@ impl Board {
             return events;
         }
         entry.in_flight = None;
-        if entry.due <= now {
-            // Its time came while the last one was under way.
+        if std::mem::take(&mut entry.waits) {
             entry.due = now;
             self.due.push(Reverse((entry.due, key)));
         }
