@@ -17,7 +17,7 @@ use tokio::{
 /// For what should happen within a second or so; long enough for a busy machine.
 const SOON: Duration = Duration::from_secs(30);
 /// Keys of checks that do not keep a test waiting.
-pub const QUICK: &str = "interval = \"100ms\"\ntimeout = \"100ms\"\nrise = 2\nfall = 3\ngrace = \"300ms\"";
+pub const QUICK: &str = "interval = \"250ms\"\ntimeout = \"250ms\"\nrise = 2\nfall = 3\ngrace = \"300ms\"";
 
 /// A runner and what it tells.
 pub struct Watched {
