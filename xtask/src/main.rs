@@ -7,6 +7,7 @@ mod build;
 mod checks;
 mod demo;
 mod doctests;
+mod kernels;
 mod process;
 mod progress;
 mod setup;
@@ -59,6 +60,12 @@ enum Command {
         #[arg(long, default_value_t = 5.0)]
         minutes: f64,
     },
+    /// The verifier's test and the packet fixtures on older kernels of Debian's, each under QEMU's software emulation.
+    Kernels {
+        /// This kernel alone.
+        #[arg(long, value_name = "VERSION", value_parser = kernels::SERIES)]
+        only: Option<String>,
+    },
     /// What a change must pass: `deny`, then `test`; the same as `test` with CI=true in the environment.
     Ci,
     /// Licences, duplicate dependencies and their sources (cargo-deny, installed when missing).
@@ -88,6 +95,7 @@ fn run(command: Command) -> Result<()> {
         Command::Demo { stop: true, .. } => demo::run(&workspace, Some("--stop")),
         Command::Demo { .. } => demo::run(&workspace, None),
         Command::Soak { minutes } => demo::soak(&workspace, minutes),
+        Command::Kernels { only } => kernels::run(&workspace, only.as_deref()),
         Command::Ci => test::run(&workspace, &[], true),
         Command::Deny => checks::deny(&workspace),
     }

@@ -3,7 +3,7 @@
 use std::{
     io::{self, BufRead as _, BufReader},
     path::Path,
-    process::{Command, Stdio},
+    process::{Command, ExitStatus, Stdio},
 };
 
 use anyhow::{Context as _, Result, bail};
@@ -28,8 +28,34 @@ pub fn ask(command: &mut Command) -> Option<String> {
     output.status.success().then(|| answer.trim().to_owned())
 }
 
+/// Runs it with our own error output; gives its standard output.
+pub fn output(command: &mut Command) -> Result<String> {
+    let name = name(command);
+    let output = command
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .with_context(|| format!("cannot start {name}"))?;
+    if !output.status.success() {
+        bail!("{name}: {}", output.status);
+    }
+    String::from_utf8(output.stdout).with_context(|| format!("what {name} said is no UTF-8"))
+}
+
 /// Runs it with its output kept back: each line is shown to `watch`, and a failure carries the last of them.
-pub fn watched(mut command: Command, watch: &dyn Fn(&str)) -> Result<()> {
+pub fn watched(command: Command, watch: &dyn Fn(&str)) -> Result<()> {
+    let name = name(&command);
+    let (status, seen) = collected(command, watch)?;
+    if !status.success() {
+        let tail = &seen[seen.len().saturating_sub(TAIL_LINES)..];
+        bail!("{name}: {status}\n  {}", tail.join("\n  "));
+    }
+    Ok(())
+}
+
+/// The same for a program whose end the caller judges: how it ended, and all its lines. What is not UTF-8 in them is
+/// replaced.
+pub fn collected(mut command: Command, watch: &dyn Fn(&str)) -> Result<(ExitStatus, Vec<String>)> {
     let name = name(&command);
     let (output, writer) = io::pipe().context("cannot make a pipe")?;
     command.stdin(Stdio::null()).stdout(writer.try_clone().context("cannot copy a pipe")?).stderr(writer);
@@ -37,16 +63,13 @@ pub fn watched(mut command: Command, watch: &dyn Fn(&str)) -> Result<()> {
     // Our ends of the pipe must close, or its end is never seen.
     drop(command);
     let mut seen = Vec::new();
-    for line in BufReader::new(output).lines().map_while(Result::ok) {
+    for line in BufReader::new(output).split(b'\n').map_while(Result::ok) {
+        let line = String::from_utf8_lossy(&line).trim_end_matches('\r').to_owned();
         watch(&line);
         seen.push(line);
     }
     let status = child.wait().with_context(|| format!("cannot wait for {name}"))?;
-    if !status.success() {
-        let tail = &seen[seen.len().saturating_sub(TAIL_LINES)..];
-        bail!("{name}: {status}\n  {}", tail.join("\n  "));
-    }
-    Ok(())
+    Ok((status, seen))
 }
 
 /// The command line as one would type it: the program without its folder.

@@ -42,6 +42,19 @@ impl Progress {
         eprintln!("{}: {outcome} (new, {} s)", self.name, self.started.elapsed().as_secs());
     }
 
+    /// The same for a step that leaves nothing behind.
+    pub fn done(self, outcome: &str) {
+        if let Some(spinner) = &self.spinner {
+            spinner.finish_and_clear();
+        }
+        eprintln!("{}: {outcome} ({} s)", self.name, self.started.elapsed().as_secs());
+    }
+
+    /// More about the line before.
+    pub fn detail(what: &str) {
+        eprintln!("  {what}");
+    }
+
     /// A step that had nothing to do.
     pub fn present(name: &str, what: &str) {
         eprintln!("{name}: {what}");

@@ -1,6 +1,6 @@
 //! Finds or installs what the other commands need: one step a tool, each of which first looks.
 
-mod apt;
+pub mod apt;
 mod bpffs;
 pub mod cargo_tools;
 mod commands;
