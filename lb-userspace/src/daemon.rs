@@ -2,10 +2,16 @@
 
 mod balancer;
 pub mod commands;
+mod differences;
+pub mod events;
+mod kept;
+mod reload;
+mod standing;
+mod writes;
 
 use crate::{
-    api::Api,
-    config::{Config, HashKey},
+    api::{self, Api},
+    config::{Config, HashKey, Service},
     dataplane::loader::{self, Loaded, Specialisation},
     hash_key, mtu,
     neighbour::{Interface, NextHop, REFRESH_INTERVAL, ResolveError, Resolver, Watch},
@@ -15,6 +21,8 @@ use crate::{
 use anyhow::Context as _;
 use aya_log::EbpfLogger;
 use balancer::Balancer;
+use events::Events;
+use kept::Records;
 use std::{path::PathBuf, time::Duration};
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -38,8 +46,12 @@ const READ_LOG: Duration = Duration::from_millis(100);
 pub struct Options {
     /// The configuration.
     pub config: Config,
+    /// Where it was read, for a reload.
+    pub file: PathBuf,
     /// Instead of the configuration's `pin_dir`.
     pub pin_dir: Option<PathBuf>,
+    /// Instead of the configuration's `api`.
+    pub api: Option<PathBuf>,
     /// Whether the program logs a line for every packet.
     pub log_packets: bool,
 }
@@ -49,6 +61,9 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let mut config = options.config;
     if let Some(pin_dir) = options.pin_dir {
         config.daemon.pin_dir = pin_dir;
+    }
+    if let Some(api) = options.api {
+        config.daemon.api = api;
     }
     if config.daemon.metrics.is_some() {
         warn!("metrics are not served by this version; `xdp-lb stats --json` has the counters");
@@ -62,26 +77,32 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     loader::preflight()?;
     let mut ended = signal(SignalKind::terminate())?;
     let mut interrupted = signal(SignalKind::interrupt())?;
+    let mut hung_up = signal(SignalKind::hangup())?;
     let resolver = Resolver::new()?;
     let mut watch = Watch::new()?;
     let mut narrow = mtu::Warnings::new(&interfaces(&resolver, &config).await?);
 
+    let mut state_dir = StateDir::lock(&config.daemon.state_dir)?;
     let mut state = State::default();
     state.handle(Event::Configured(config.clone()));
+    kept::restore(&config.daemon.state_dir, &mut state)?;
     resolve_first(&resolver, &mut state, &mut narrow).await?;
 
-    let mut state_dir = StateDir::lock(&config.daemon.state_dir)?;
+    let socket = api::socket::bind(&config.daemon.api).await?;
     let features = state.features() | interface_features(&resolver, &config).await?;
-    let (loaded, specialisation) = load(&config, features, options.log_packets)?;
-    let (commands, mut asked) = commands::channel();
-    let mut balancer = Balancer::new(loaded, specialisation, state, narrow, &config.daemon);
+    let loaded = load(&config, state.services(), features, options.log_packets)?;
+    let events = Events::default();
+    let (commands, mut asked) = commands::channel(events.clone());
+    let records = Records::open(&config.daemon.state_dir)?;
+    let settings = (config.daemon.clone(), options.file);
+    let mut balancer = Balancer::new(loaded, state, narrow, settings, records, events);
     // Again, because the links that were pinned may run a new program by now.
     let interfaces = interfaces(&resolver, &config).await;
     let interfaces = interfaces.inspect_err(|_| balancer.undo(&config.daemon.pin_dir))?;
     balancer.start(&config, &interfaces).inspect_err(|_| balancer.undo(&config.daemon.pin_dir))?;
     state_dir.keep();
     let mut packet_log = balancer.packet_log()?;
-    let _api = Api::serve(&config.daemon.api, commands).await?;
+    let _api = Api::serve(socket, commands);
     info!("ready");
 
     let mut resync = interval(RESYNC);
@@ -97,9 +118,13 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
             _ = watch.changed() => balancer.follow(&resolver, false).await,
             _ = read_log.tick(), if packet_log.is_some() => packet_log.iter_mut().for_each(EbpfLogger::flush),
             Some(command) = asked.recv() => balancer.answer(&resolver, command).await,
+            _ = hung_up.recv() => balancer.reload(&resolver).await,
             _ = sweep.tick() => balancer.sweep(),
             _ = resync.tick() => balancer.follow(&resolver, true).await,
             _ = retry.tick(), if balancer.silent => balancer.follow(&resolver, true).await,
+        }
+        if balancer.was_replaced() {
+            packet_log = balancer.packet_log()?;
         }
     }
     let pin_dir = config.daemon.pin_dir.display();
@@ -148,9 +173,14 @@ async fn resolve_first(
     let answers = resolver.resolve_all(&addresses, FIRST_RESOLUTION).await;
     let known: Vec<NextHop> = answers.iter().flatten().cloned().collect();
     for (address, answer) in addresses.into_iter().zip(answers) {
-        let next_hop = answer.map_err(|error| blame(state, address, &error))?;
-        check_way(state, address, &next_hop)?;
-        state.handle(Event::NextHop(address, next_hop));
+        let way = answer.map_err(|error| blame(state, address, &error));
+        let way = way.and_then(|next_hop| check_way(state, address, &next_hop).map(|()| next_hop));
+        match way {
+            Ok(next_hop) => drop(state.handle(Event::NextHop(address, next_hop))),
+            // It was accepted once, and cannot be mended in the file.
+            Err(error) if !state.is_configured(address) => warn!("{error}; it gets no connections"),
+            Err(error) => return Err(error),
+        }
     }
     for line in narrow.news(state.services(), &known) {
         warn!("{line}");
@@ -181,7 +211,12 @@ fn blame(state: &State, address: std::net::IpAddr, error: &ResolveError) -> anyh
     anyhow::anyhow!("backend {}: {error}", state.name_of(address))
 }
 
-fn load(config: &Config, features: u32, log_packets: bool) -> anyhow::Result<(Loaded, Specialisation)> {
+fn load(
+    config: &Config,
+    services: &[Service],
+    features: u32,
+    log_packets: bool,
+) -> anyhow::Result<(Loaded, Specialisation)> {
     let daemon = &config.daemon;
     let pinned = loader::pinned_meta(&daemon.pin_dir)?;
     let hash_key =
@@ -189,6 +224,6 @@ fn load(config: &Config, features: u32, log_packets: bool) -> anyhow::Result<(Lo
     let log_level = if log_packets { aya_log::Level::Debug as u8 } else { 0 };
     let wanted =
         Specialisation { features, log_level, answer_rate: daemon.answer_rate, hash_key: hash_key.0 };
-    let sizes = sizes_of(&config.services, daemon.tracking.flows);
+    let sizes = sizes_of(services, daemon.tracking.flows);
     Ok((loader::load(&daemon.pin_dir, sizes, wanted)?, wanted))
 }

@@ -2,12 +2,14 @@
 //! in which a change flows; docs/config-path.md draws it.
 
 pub mod api;
+pub mod audit;
 pub mod cli;
 pub mod config;
 pub mod daemon;
 pub mod dataplane;
 pub mod hash_key;
 pub mod health;
+pub mod hex;
 pub mod mtu;
 pub mod neighbour;
 pub mod plan;

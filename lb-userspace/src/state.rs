@@ -2,6 +2,10 @@
 //! netlink knows. Takes typed events; knows no clock, socket or map.
 
 mod changes;
+mod kept;
+#[cfg(test)]
+mod kept_tests;
+mod services;
 #[cfg(test)]
 mod tests;
 
@@ -23,6 +27,7 @@ use std::{
 };
 
 pub use changes::Change;
+pub use kept::{Clocks, Kept, KeptDrain, Statement};
 
 /// What changes the desired state, beside an operator's [`Change`].
 #[derive(Clone, Debug)]
@@ -90,6 +95,9 @@ pub struct DesiredService {
 /// The desired state.
 #[derive(Clone, Debug, Default)]
 pub struct State {
+    /// As the configuration has them.
+    configured: Vec<Service>,
+    /// With what was changed since.
     services: Vec<Service>,
     tunnel_source: TunnelSource,
     gue_port: u16,
@@ -115,6 +123,7 @@ impl State {
     pub fn handle(&mut self, event: Event) -> bool {
         match event {
             Event::Configured(config) => {
+                self.configured.clone_from(&config.services);
                 self.services = config.services;
                 self.tunnel_source = config.daemon.tunnel_source;
                 self.gue_port = config.daemon.gue_port;

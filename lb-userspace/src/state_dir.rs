@@ -1,5 +1,7 @@
 //! The state directory: one daemon at a time owns it.
 
+pub mod store;
+
 use anyhow::Context as _;
 use nix::fcntl::{Flock, FlockArg};
 use std::{
@@ -50,7 +52,7 @@ impl Drop for StateDir {
     fn drop(&mut self) {
         if let Some(directory) = &self.made {
             // Only what this daemon put there; a directory with anything else in it stays.
-            for file in [crate::hash_key::FILE, LOCK] {
+            for file in [crate::hash_key::FILE, crate::audit::FILE, LOCK] {
                 let _ = fs::remove_file(directory.join(file));
             }
             let _ = fs::remove_dir(directory);

@@ -11,7 +11,7 @@ use lb_common::{
     slot::Phase,
 };
 use serde::Serialize;
-use std::{collections::HashMap, net::SocketAddr, path::Path};
+use std::{borrow::Cow, collections::HashMap, net::SocketAddr, path::Path};
 
 /// A service and its counters.
 #[derive(Clone, Debug, Serialize)]
@@ -63,8 +63,9 @@ pub struct BackendRow {
     pub backend: String,
     /// Its address; with the port that it listens on where that is not a packet's own.
     pub address: String,
-    /// `up`; `unresolved`: its MAC address is not known yet; `disabled`: weight 0.
-    pub state: &'static str,
+    /// `up`; `unresolved`: its MAC address is not known yet; `disabled`: weight 0. The daemon tells more: `draining`, it keeps
+    /// the connections that it has; `down`, it counts as dead; `leaving`, it was removed and keeps its connections.
+    pub state: Cow<'static, str>,
     /// The configured weight.
     pub weight: u32,
     /// The weight in force.
@@ -242,7 +243,7 @@ fn backend_row(
         service: service.name.clone(),
         backend: backend.name.clone(),
         address: address_of(record),
-        state,
+        state: Cow::Borrowed(state),
         weight: backend.weight,
         effective_weight: if resolved { backend.weight } else { 0 },
         slots,

@@ -15,6 +15,7 @@
 //! * [`trunk`]: a tagged port for the balancer, for kernels without VLANs
 //! * [`wait`]: waiting for a condition, with a deadline
 
+pub mod api;
 pub mod ask;
 pub mod bed;
 pub mod certificate;

@@ -1,15 +1,18 @@
 //! The daemon's API: JSON over HTTP on a Unix socket, which its owner and group may use.
 
+mod backends;
+mod config;
 mod error;
+mod events;
 mod routes;
 mod rows;
-mod socket;
+pub mod socket;
+mod writer;
 
-pub use rows::{AddBackend, Changed, DrainBackend, SetBackend, Tracking};
+pub use rows::{AddBackend, Applied, Changed, DrainBackend, SetBackend, Tracking};
 
 use crate::daemon::commands::Handle;
-use std::path::Path;
-use tokio::task::JoinHandle;
+use tokio::{net::UnixListener, task::JoinHandle};
 
 /// A served API. Dropping it ends it and takes its socket away.
 #[derive(Debug)]
@@ -19,18 +22,16 @@ pub struct Api {
 }
 
 impl Api {
-    /// Serves on a socket of this path, whose directory is made.
-    ///
-    /// # Errors
-    /// When another daemon serves there, or the socket cannot be made.
-    pub async fn serve(path: &Path, daemon: Handle) -> anyhow::Result<Self> {
-        let (listener, socket) = socket::bind(path).await?;
+    /// Serves on a socket.
+    #[must_use]
+    pub fn serve((listener, socket): (UnixListener, socket::Socket), daemon: Handle) -> Self {
+        let service = routes::router(daemon).into_make_service_with_connect_info::<writer::Peer>();
         let task = tokio::spawn(async move {
-            if let Err(error) = axum::serve(listener, routes::router(daemon)).await {
+            if let Err(error) = axum::serve(listener, service).await {
                 tracing::error!("the API ends: {error}");
             }
         });
-        Ok(Self { task, _socket: socket })
+        Self { task, _socket: socket }
     }
 }
 

@@ -1,67 +1,88 @@
-//! Paths and what they do.
+//! Paths, and what reads.
 
 use super::{
-    error::ApiError,
-    rows::{AddBackend, Changed, DrainBackend, SetBackend, Tracking},
+    backends, config,
+    error::{self, ApiError},
+    events,
+    rows::Tracking,
+    writer::etag,
 };
 use crate::{
-    config::{Backend, rules},
-    daemon::commands::{Failed, Handle},
-    state::Change,
+    daemon::commands::Handle,
     view::{BackendRow, Report, ServiceRow},
 };
 use axum::{
     Json, Router,
-    extract::{
-        Path, Query, State,
-        rejection::{JsonRejection, QueryRejection},
-    },
+    extract::{Path, State, rejection::PathRejection},
+    http::HeaderMap,
     routing::{get, patch, post},
 };
-use serde::Deserialize;
-
-/// A weight that the configuration would give too.
-const DEFAULT_WEIGHT: u32 = 100;
 
 type Answer<T> = Result<Json<T>, ApiError>;
-
-/// What every write takes.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Options {
-    /// Only tell what it would do.
-    #[serde(default)]
-    dry_run: bool,
-    /// Of a removal: at once.
-    #[serde(default)]
-    now: bool,
-}
 
 /// All paths.
 pub fn router(daemon: Handle) -> Router {
     Router::new()
-        .route("/v1/services", get(services))
-        .route("/v1/services/{service}", get(service))
-        .route("/v1/services/{service}/backends", get(backends).post(add))
-        .route("/v1/services/{service}/backends/{backend}", patch(set).delete(remove))
-        .route("/v1/services/{service}/backends/{backend}/drain", post(drain))
+        .route("/v1/services", get(services).post(config::add_service))
+        .route("/v1/services/{service}", get(service).delete(config::remove_service))
+        .route("/v1/services/{service}/backends", get(backends).post(backends::add))
+        .route(
+            "/v1/services/{service}/backends/{backend}",
+            patch(backends::set).get(backend).delete(backends::remove),
+        )
+        .route("/v1/services/{service}/backends/{backend}/drain", post(backends::drain))
         .route("/v1/stats", get(stats))
         .route("/v1/tracking", get(tracking))
-        .fallback(|| async { ApiError::not_found("there is no such path; the API begins at /v1/services") })
+        .route("/v1/config", get(config::show))
+        .route("/v1/config/diff", get(config::differences))
+        .route("/v1/reload", post(config::reload))
+        .route("/v1/events", get(events::stream))
+        .fallback(error::no_such_path)
+        .method_not_allowed_fallback(error::no_such_method)
         .with_state(daemon)
 }
 
-async fn services(State(daemon): State<Handle>) -> Answer<Vec<ServiceRow>> {
-    Ok(Json(daemon.view().await?.services))
+async fn services(State(daemon): State<Handle>) -> Result<(HeaderMap, Json<Vec<ServiceRow>>), ApiError> {
+    let tag = daemon.in_force().await?.tag;
+    Ok((etag(Some(&tag)), Json(daemon.view().await?.services)))
 }
 
-async fn service(State(daemon): State<Handle>, Path(service): Path<String>) -> Answer<ServiceRow> {
+async fn service(
+    State(daemon): State<Handle>,
+    path: Result<Path<String>, PathRejection>,
+) -> Result<(HeaderMap, Json<ServiceRow>), ApiError> {
+    let Path(service) = path?;
+    let tags = daemon.in_force().await?.tags;
     let found = of(&daemon, &service).await?.services.pop();
-    Ok(Json(found.ok_or_else(|| ApiError::not_found("there is no such service"))?))
+    let row = found.ok_or_else(|| ApiError::not_found("there is no such service"))?;
+    Ok((etag(tags.get(&service).map(String::as_str)), Json(row)))
 }
 
-async fn backends(State(daemon): State<Handle>, Path(service): Path<String>) -> Answer<Vec<BackendRow>> {
-    Ok(Json(of(&daemon, &service).await?.backends))
+async fn backends(
+    State(daemon): State<Handle>,
+    path: Result<Path<String>, PathRejection>,
+) -> Result<(HeaderMap, Json<Vec<BackendRow>>), ApiError> {
+    let Path(service) = path?;
+    let tags = daemon.in_force().await?.tags;
+    let rows = of(&daemon, &service).await?.backends;
+    Ok((etag(tags.get(&service).map(String::as_str)), Json(rows)))
+}
+
+/// Of several with the name, as while one of an earlier address leaves, the one that stays.
+async fn backend(
+    State(daemon): State<Handle>,
+    path: Result<Path<(String, String)>, PathRejection>,
+) -> Answer<BackendRow> {
+    let Path((service, backend)) = path?;
+    let mut rows = of(&daemon, &service).await?.backends;
+    rows.retain(|row| row.backend == backend);
+    rows.sort_by_key(|row| row.state == "leaving");
+    let missing = || {
+        ApiError::not_found(format!(
+            "service {service:?} has no backend {backend:?}; /v1/services/{service}/backends lists those that it has"
+        ))
+    };
+    rows.into_iter().next().map(Json).ok_or_else(missing)
 }
 
 async fn of(daemon: &Handle, service: &str) -> Result<Report, ApiError> {
@@ -74,55 +95,4 @@ async fn stats(State(daemon): State<Handle>) -> Answer<Report> {
 
 async fn tracking(State(daemon): State<Handle>) -> Answer<Tracking> {
     Ok(Json((&daemon.tracking().await?).into()))
-}
-
-async fn add(
-    State(daemon): State<Handle>,
-    Path(service): Path<String>,
-    options: Result<Query<Options>, QueryRejection>,
-    body: Result<Json<AddBackend>, JsonRejection>,
-) -> Answer<Changed> {
-    let Json(AddBackend { name, address, weight }) = body?;
-    let name = rules::name(&name)?;
-    let (address, port) = rules::backend_address(&address)?;
-    let backend = Backend { name, address, port, weight: weight.unwrap_or(DEFAULT_WEIGHT) };
-    carry_out(&daemon, Change::AddBackend { service, backend }, &options?.0).await
-}
-
-async fn set(
-    State(daemon): State<Handle>,
-    Path((service, backend)): Path<(String, String)>,
-    options: Result<Query<Options>, QueryRejection>,
-    body: Result<Json<SetBackend>, JsonRejection>,
-) -> Answer<Changed> {
-    let weight = body?.weight;
-    carry_out(&daemon, Change::SetWeight { service, backend, weight }, &options?.0).await
-}
-
-async fn drain(
-    State(daemon): State<Handle>,
-    Path((service, backend)): Path<(String, String)>,
-    options: Result<Query<Options>, QueryRejection>,
-    body: Result<Json<DrainBackend>, JsonRejection>,
-) -> Answer<Changed> {
-    let deadline = body?.0.deadline;
-    let deadline = deadline.map(|text| rules::duration("deadline", &text, rules::DEADLINE)).transpose()?;
-    carry_out(&daemon, Change::Drain { service, backend, deadline }, &options?.0).await
-}
-
-async fn remove(
-    State(daemon): State<Handle>,
-    Path((service, backend)): Path<(String, String)>,
-    options: Result<Query<Options>, QueryRejection>,
-) -> Answer<Changed> {
-    let Query(options) = options?;
-    carry_out(&daemon, Change::Remove { service, backend, now: options.now }, &options).await
-}
-
-async fn carry_out(daemon: &Handle, change: Change, options: &Options) -> Answer<Changed> {
-    let service = change.names().0.to_owned();
-    let report = daemon.change(change, options.dry_run).await?;
-    let figures = daemon.tracking().await?;
-    let changed = Changed::new(&report, &service, options.dry_run, &figures);
-    Ok(Json(changed.ok_or(Failed::Ending)?))
 }

@@ -12,7 +12,7 @@ pub struct AddBackend {
     /// Its address; for nat also with a port.
     pub address: String,
     /// Its weight, 0 to 10,000; 100 unless told.
-    pub weight: Option<u32>,
+    pub weight: Option<i64>,
 }
 
 /// What changes of a backend.
@@ -20,7 +20,7 @@ pub struct AddBackend {
 #[serde(deny_unknown_fields)]
 pub struct SetBackend {
     /// The new weight, 0 to 10,000.
-    pub weight: u32,
+    pub weight: i64,
 }
 
 /// How a backend drains.
@@ -87,6 +87,32 @@ impl Changed {
             note: report.note.clone(),
             backends: backends.collect(),
         })
+    }
+}
+
+/// What a write of whole services does, or would do.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Applied {
+    /// Whether nothing was changed.
+    pub dry_run: bool,
+    /// Slots that change their backend.
+    pub moved: u32,
+    /// Slots that should too, once they are stable.
+    pub waiting: u32,
+    /// What the operator should know.
+    pub notes: Vec<String>,
+    /// The services of which slots move or wait.
+    pub services: Vec<Changed>,
+}
+
+impl Applied {
+    /// What a plan's report says.
+    #[must_use]
+    pub fn new(report: &plan::Report, notes: Vec<String>, dry_run: bool, figures: &Figures) -> Self {
+        let those = report.services.iter().filter(|service| service.moved + service.waiting > 0);
+        let services = those.filter_map(|service| Changed::new(report, &service.service, dry_run, figures));
+        let (moved, waiting) = (report.moved(), report.waiting());
+        Self { dry_run, moved, waiting, notes, services: services.collect() }
     }
 }
 

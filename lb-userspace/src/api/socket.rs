@@ -3,7 +3,7 @@
 use anyhow::{Context as _, bail};
 use std::{
     fs,
-    os::unix::fs::PermissionsExt as _,
+    os::unix::fs::{FileTypeExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
 use tokio::net::{UnixListener, UnixStream};
@@ -30,6 +30,9 @@ pub async fn bind(path: &Path) -> anyhow::Result<(UnixListener, Socket)> {
     }
     if UnixStream::connect(path).await.is_ok() {
         bail!("another daemon serves {shown} already; end it, or set `api` to another path");
+    }
+    if fs::symlink_metadata(path).is_ok_and(|found| !found.file_type().is_socket()) {
+        bail!("api {shown} is there and is no socket; remove it, or set `api` to another path");
     }
     if path.exists() {
         fs::remove_file(path).with_context(|| format!("cannot replace {shown}"))?;

@@ -19,16 +19,16 @@ pub enum Change {
         /// Its address; for nat also with a port
         address: String,
         /// Its weight, 0 to 10000
-        #[arg(long, default_value_t = 100)]
-        weight: u32,
+        #[arg(long, default_value_t = 100, allow_negative_numbers = true)]
+        weight: i64,
     },
     /// Give a backend another weight; 0: no new connections
     Set {
         #[command(flatten)]
         which: Which,
         /// The new weight, 0 to 10000
-        #[arg(long)]
-        weight: u32,
+        #[arg(long, allow_negative_numbers = true)]
+        weight: i64,
     },
     /// Give a backend no new connections, and leave it those that it has
     Drain {
@@ -96,7 +96,8 @@ fn ask(client: &Client, method: &Method, path: &str, body: &impl Serialize) -> a
     client.ask(method, path, body)
 }
 
-fn show(changed: &Changed) -> anyhow::Result<()> {
+/// Shows what a change does to a service.
+pub fn show(changed: &Changed) -> anyhow::Result<()> {
     let Changed { service, dry_run, slots, moved, waiting, flows, note, backends } = changed;
     let would = if *dry_run { "would move" } else { "moved" };
     let later = if *waiting > 0 { format!(", {waiting} more once they are stable") } else { String::new() };

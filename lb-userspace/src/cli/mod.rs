@@ -2,20 +2,24 @@
 //! line on standard error that says what, where and what to do; 2: not understood.
 
 mod attach;
+mod audit;
 mod backend;
 mod change;
 mod check;
 mod client;
+mod config;
 mod decap;
 mod detach;
 mod output;
 mod run;
+mod service;
 mod stats;
 
 use crate::config::{
     Choice as _, XdpMode,
     rules::{self, Refusal},
 };
+use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use client::Client;
 use std::{
@@ -53,6 +57,17 @@ struct Global {
 impl Global {
     fn pin_dir(&self) -> &Path {
         self.pin_dir.as_deref().unwrap_or(Path::new(DEFAULT_PIN_DIR))
+    }
+
+    /// The daemon, for what the maps do not tell. None where only maps are named: the usual socket may be another balancer's.
+    fn client(&self) -> Option<Client> {
+        (self.api.is_some() || self.pin_dir.is_none()).then(|| Client::new(self.api.as_deref()))
+    }
+
+    /// The daemon, for changes.
+    fn changes(&self) -> anyhow::Result<Client> {
+        self.client()
+            .context("--pin-dir names maps, and changes are the daemon's; name its socket with --api")
     }
 }
 
@@ -98,6 +113,27 @@ enum Command {
         #[command(subcommand)]
         command: BackendCommand,
     },
+    /// Show, add and remove services
+    Service {
+        #[command(subcommand)]
+        command: service::Command,
+    },
+    /// Show the configuration in force, or where the file says something else
+    Config {
+        #[command(subcommand)]
+        command: config::Command,
+    },
+    /// Have the daemon read its configuration again; one that it cannot take over changes nothing
+    Reload {
+        /// Only show what it would do
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Follow the audit log
+    Audit {
+        #[command(subcommand)]
+        command: audit::Command,
+    },
     /// Show counters of services, backends and verdicts
     Stats {
         /// Only this service
@@ -127,20 +163,23 @@ fn mode(text: &str) -> Result<XdpMode, Refusal> {
 pub fn run(arguments: Arguments) -> ExitCode {
     let Arguments { global, command } = arguments;
     let done = match command {
-        Command::Run { config, log_packets } => run::run(&config, global.pin_dir, log_packets),
+        Command::Run { config, log_packets } => run::run(&config, global.pin_dir, global.api, log_packets),
         Command::Check { config } => check::run(&config, global.pin_dir, global.json),
         Command::Attach { interface, mode } => attach::run(global.pin_dir(), &interface, mode, global.json),
         Command::Detach { interface, .. } => detach::run(global.pin_dir(), interface.as_deref(), global.json),
         Command::Decap(arguments) => decap::run(global.pin_dir(), &arguments, global.json),
         Command::Backend { command: BackendCommand::List { service } } => {
-            backend::list(global.pin_dir(), service.as_deref(), global.json)
+            backend::list(&global, service.as_deref())
         }
         Command::Backend { command: BackendCommand::Change(change) } => {
-            change::run(&Client::new(global.api.as_deref()), &change, global.json)
+            global.changes().and_then(|client| change::run(&client, &change, global.json))
         }
+        Command::Service { command } => service::run(&global, &command),
+        Command::Config { command } => config::run(&global, command),
+        Command::Reload { dry_run } => service::reload(&global, dry_run),
+        Command::Audit { command } => audit::run(&command, global.json),
         Command::Stats { service } => {
-            let client = Client::new(global.api.as_deref());
-            stats::run(global.pin_dir(), &client, service.as_deref(), global.json)
+            stats::run(global.pin_dir(), global.client().as_ref(), service.as_deref(), global.json)
         }
     };
     match done {

@@ -11,7 +11,12 @@ use std::{
 use tracing_subscriber::EnvFilter;
 
 /// Runs the daemon until it is told to end.
-pub fn run(file: &Path, pin_dir: Option<PathBuf>, log_packets: bool) -> anyhow::Result<()> {
+pub fn run(
+    file: &Path,
+    pin_dir: Option<PathBuf>,
+    api: Option<PathBuf>,
+    log_packets: bool,
+) -> anyhow::Result<()> {
     let config = config::load(file)?;
     let packets = if log_packets { ",balancer=debug" } else { "" };
     let filter = EnvFilter::try_new(format!("{}{packets}", config.daemon.log.word()))?;
@@ -21,5 +26,11 @@ pub fn run(file: &Path, pin_dir: Option<PathBuf>, log_packets: bool) -> anyhow::
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
         .init();
-    super::runtime()?.block_on(daemon::run(Options { config, pin_dir, log_packets }))
+    super::runtime()?.block_on(daemon::run(Options {
+        config,
+        file: file.to_owned(),
+        pin_dir,
+        api,
+        log_packets,
+    }))
 }

@@ -18,9 +18,9 @@ struct Stats<'r> {
 }
 
 /// Prints the counters.
-pub fn run(pin_dir: &Path, client: &Client, service: Option<&str>, json: bool) -> anyhow::Result<()> {
+pub fn run(pin_dir: &Path, client: Option<&Client>, service: Option<&str>, json: bool) -> anyhow::Result<()> {
     let report = view::read(pin_dir)?.of_service(service)?;
-    let tracking = client.get::<Tracking>("/v1/tracking").ok();
+    let tracking = client.and_then(|client| client.get::<Tracking>("/v1/tracking").ok());
     if json {
         return output::json(&Stats { report: &report, tracking: tracking.as_ref() });
     }
@@ -94,7 +94,7 @@ fn tables(report: &Report, verdicts: bool) -> anyhow::Result<()> {
             row.connections,
             row.return_packets,
         ];
-        [row.service.clone(), row.backend.clone(), row.address.clone(), row.state.to_owned()]
+        [row.service.clone(), row.backend.clone(), row.address.clone(), row.state.to_string()]
             .into_iter()
             .chain(numbers.map(|number: u64| number.to_string()))
             .collect()

@@ -11,6 +11,7 @@ mod model;
 mod raw;
 pub mod rules;
 mod validate;
+mod written;
 
 pub use error::{ConfigError, Problem};
 /// Where durable state is kept unless the configuration says otherwise.
@@ -22,6 +23,8 @@ pub use model::{
     Algorithm, Backend, Check, CheckType, Choice, Config, Daemon, HashKey, HashOn, Health, Http, Iso8583,
     LogLevel, Prefix, Protocol, Service, Start, Tls, Tracking, TunnelSource, Via, XdpMode,
 };
+
+pub use written::{WrittenBackend, WrittenConfig, WrittenDaemon, WrittenHealth, WrittenService, validate};
 
 use error::Source;
 

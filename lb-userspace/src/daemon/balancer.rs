@@ -2,10 +2,13 @@
 
 use super::{
     RESYNC, RETRY,
-    commands::{Command, Failed},
+    commands::{Command, Failed, InForce},
+    events::Events,
+    kept::Records,
+    standing,
 };
 use crate::{
-    config::{Config, Daemon, XdpMode, rules::Refusal},
+    config::{Config, Daemon, XdpMode},
     dataplane::{
         Dataplane as _, Installed,
         link::Attached,
@@ -13,9 +16,9 @@ use crate::{
     },
     mtu,
     neighbour::{Interface, NextHop, Resolver},
-    plan::{self, Plan, Report},
+    plan::{self, Plan},
     routing,
-    state::{Change, Event, State},
+    state::{Event, State},
     tracking::{Now, Progress, Sweep},
     view,
 };
@@ -23,24 +26,40 @@ use anyhow::Context as _;
 use aya_log::EbpfLogger;
 use lb_common::hash::expand_key;
 use nix::time::{ClockId, clock_gettime};
-use std::{net::IpAddr, path::Path, time::Duration};
+use serde_json::json;
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 use tracing::{debug, info, warn};
 
 /// How long a change waits for a new backend to answer ARP or neighbour discovery.
-const INTRODUCTION: Duration = Duration::from_secs(1);
+pub(super) const INTRODUCTION: Duration = Duration::from_secs(1);
 
 /// `CLOCK_MONOTONIC`.
-fn now() -> Duration {
+pub(super) fn now() -> Duration {
     clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Duration::from)
 }
 
 /// The desired state and the maps that follow it.
 pub(super) struct Balancer {
-    state: State,
+    pub(super) state: State,
     loaded: Loaded,
     sweep: Sweep,
     /// Ways that are too narrow, as far as they were told.
     narrow: mtu::Warnings,
+    /// What the program was made for.
+    pub(super) specialisation: Specialisation,
+    /// The daemon's settings, as they are in force.
+    pub(super) daemon: Daemon,
+    /// The configuration file.
+    pub(super) file: PathBuf,
+    /// What is kept of changes.
+    pub(super) records: Records,
+    /// Where others are told of changes.
+    pub(super) events: Events,
+    /// The program was replaced, and the log of the old one ended with it.
+    replaced: bool,
     /// The last attempt to bring the maps to the desired state failed.
     behind: bool,
     /// The kernel has no MAC address of some backend, whether it once had or not.
@@ -49,14 +68,28 @@ pub(super) struct Balancer {
 
 impl Balancer {
     pub fn new(
-        loaded: Loaded,
-        specialisation: Specialisation,
+        (loaded, specialisation): (Loaded, Specialisation),
         state: State,
         narrow: mtu::Warnings,
-        daemon: &Daemon,
+        (daemon, file): (Daemon, PathBuf),
+        records: Records,
+        events: Events,
     ) -> Self {
         let sweep = Sweep::new(daemon.tracking, expand_key(specialisation.hash_key));
-        Self { state, loaded, sweep, narrow, behind: false, silent: true }
+        Self {
+            state,
+            loaded,
+            sweep,
+            narrow,
+            specialisation,
+            daemon,
+            file,
+            records,
+            events,
+            replaced: false,
+            behind: false,
+            silent: true,
+        }
     }
 
     /// Brings the maps to the desired state, then attaches.
@@ -70,7 +103,16 @@ impl Balancer {
             }
             Adopted::Nothing => info!("loaded; pinned under {}", config.daemon.pin_dir.display()),
         }
+        if self.records.is_kept() {
+            // Changes that have ended, because the configuration says something else now, end for good.
+            self.records.keep(&self.state)?;
+        }
         self.reconcile()?;
+        self.attach(config, interfaces)
+    }
+
+    /// Attaches to the interfaces of the configuration.
+    pub(super) fn attach(&mut self, config: &Config, interfaces: &[Interface]) -> anyhow::Result<()> {
         for name in self.loaded.links.names()? {
             if !config.daemon.interfaces.contains(&name) {
                 info!(
@@ -112,13 +154,13 @@ impl Balancer {
         self.carry_out(&plan)
     }
 
-    fn plan(&self, state: &State) -> anyhow::Result<Plan> {
+    pub(super) fn plan(&self, state: &State) -> anyhow::Result<Plan> {
         let installed = self.loaded.kernel.installed()?;
         Ok(plan::plan(&installed, &state.desired(), self.sweep.census(), Now::new(now()).seconds())?)
     }
 
     /// Carries a plan out. When the maps fail on the way, what is missing is planned again at the next change.
-    fn carry_out(&mut self, plan: &Plan) -> anyhow::Result<()> {
+    pub(super) fn carry_out(&mut self, plan: &Plan) -> anyhow::Result<()> {
         let done = plan.operations.iter().try_for_each(|operation| self.loaded.kernel.apply(operation));
         self.behind = done.is_err();
         self.sweep.install(&self.installed()?);
@@ -137,6 +179,7 @@ impl Balancer {
     fn reconcile_or_warn(&mut self) {
         if let Err(error) = self.reconcile() {
             self.behind = true;
+            self.events.tell("behind", "", json!(format!("{error:#}")));
             warn!("{error:#}; tried again at the next change, in {} s at the latest", RESYNC.as_secs());
         }
     }
@@ -167,6 +210,7 @@ impl Balancer {
                 progress.settled
             );
             self.reconcile_or_warn();
+            self.events.tell("settled", "", json!({ "deadlines_passed": expired }));
         }
     }
 
@@ -174,46 +218,28 @@ impl Balancer {
     pub async fn answer(&mut self, resolver: &Resolver, command: Command) {
         // Whoever asked and went away needs no answer.
         match command {
-            Command::Change { change, dry_run, reply } => {
-                let _ = reply.send(self.change(resolver, &change, dry_run).await);
+            Command::Write { request, reply } => {
+                let _ = reply.send(self.write(resolver, request).await);
             }
             Command::View { reply } => {
                 let report = view::of(&self.loaded.kernel);
+                let report = report.map(|report| standing::told(report, &self.state.desired()));
                 let _ = reply.send(report.map_err(|error| Failed::Machine(error.to_string())));
+            }
+            Command::InForce { reply } => {
+                let tags = self.state.services().iter();
+                let tags = tags.filter_map(|have| Some((have.name.clone(), self.state.tag(&have.name)?)));
+                let config = (&self.in_force()).into();
+                let in_force = InForce { config, tag: self.state.tag_of_all(), tags: tags.collect() };
+                let _ = reply.send(Ok(in_force));
+            }
+            Command::Differences { reply } => {
+                let _ = reply.send(self.differences());
             }
             Command::Tracking { reply } => {
                 let _ = reply.send(Ok(self.sweep.figures().clone()));
             }
         }
-    }
-
-    /// Takes a change in whole, or not at all.
-    async fn change(
-        &mut self,
-        resolver: &Resolver,
-        change: &Change,
-        dry_run: bool,
-    ) -> Result<Report, Failed> {
-        let mut next = self.state.clone();
-        next.change(change, now())?;
-        if let Change::AddBackend { backend, .. } = change {
-            introduce(resolver, &mut next, backend.address).await?;
-        }
-        let mut plan = self.plan(&next).map_err(|error| Refusal(format!("{error:#}")))?;
-        if let Change::AddBackend { service, backend } = change {
-            tell_if_silent(&next, &mut plan.report, service, backend.address);
-        }
-        if dry_run {
-            return Ok(plan.report);
-        }
-        self.state = next;
-        self.carry_out(&plan).map_err(|error| {
-            Failed::Machine(format!(
-                "{error:#}; the change is taken in and tried again, in {} s at the latest",
-                RESYNC.as_secs()
-            ))
-        })?;
-        Ok(plan.report)
     }
 
     /// Asks netlink again, and follows what changed. `solicit`: also asks backends that are not resolved, and has
@@ -248,35 +274,24 @@ impl Balancer {
         }
     }
 
+    /// Replaces the program on every link; the maps stay.
+    pub(super) fn respecialise(&mut self, wanted: Specialisation) -> anyhow::Result<()> {
+        let sizes = self.loaded.kernel.sizes();
+        self.loaded = loader::load(&self.daemon.pin_dir, sizes, wanted)?;
+        self.specialisation = wanted;
+        self.replaced = true;
+        Ok(())
+    }
+
+    /// Whether the program was replaced since this was last asked.
+    pub fn was_replaced(&mut self) -> bool {
+        std::mem::take(&mut self.replaced)
+    }
+
     /// Where the program's log lines arrive, when it was loaded to write any.
     pub fn packet_log(&mut self) -> anyhow::Result<Option<EbpfLogger<&'static dyn log::Log>>> {
         let object = self.loaded.object.as_mut().filter(|_| self.loaded.log_level > 0);
         let logger = object.map(EbpfLogger::init).transpose();
         logger.context("cannot read the program's log")
     }
-}
-
-/// Notes in the report that a backend that was added gets nothing yet.
-fn tell_if_silent(state: &State, report: &mut Report, service: &str, address: IpAddr) {
-    let name = state.name_of(address);
-    let silent = state.unresolved().iter().any(|backend| backend.ends_with(&format!("({address})")));
-    if let Some(report) =
-        report.services.iter_mut().find(|report| report.service == service).filter(|_| silent)
-    {
-        let note = format!(
-            "backend {name} does not answer ARP or neighbour discovery; it gets no connections until it does"
-        );
-        report.note.get_or_insert(note);
-    }
-}
-
-/// Finds the way to an address that the state did not know before, under the rules of the boot.
-async fn introduce(resolver: &Resolver, state: &mut State, address: IpAddr) -> Result<(), Failed> {
-    let answers = resolver.resolve_all(&[address], INTRODUCTION).await;
-    for answer in answers {
-        let next_hop = answer.map_err(|error| Refusal(super::blame(state, address, &error).to_string()))?;
-        super::check_way(state, address, &next_hop).map_err(|error| Refusal(error.to_string()))?;
-        state.handle(Event::NextHop(address, next_hop));
-    }
-    Ok(())
 }

@@ -1,7 +1,17 @@
 //! What others ask of the daemon while it runs: a channel to the one task that owns state and maps.
 
-use crate::{config::rules::Refusal, plan::Report, state::Change, tracking::Figures, view};
-use tokio::sync::{mpsc, oneshot};
+use super::events::{Events, Happened};
+use crate::{
+    audit::Who,
+    config::{WrittenConfig, WrittenService, rules::Refusal},
+    plan::Report,
+    state::Change,
+    tracking::Figures,
+    view,
+};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use tokio::sync::{broadcast, mpsc, oneshot};
 
 /// Requests that wait at most; further ones wait at the sender.
 const WAITING: usize = 64;
@@ -9,6 +19,12 @@ const WAITING: usize = 64;
 /// Why a request was not carried out.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Failed {
+    /// It names a service or backend that does not exist; nothing was changed.
+    #[error("{}", .0.0)]
+    Missing(Refusal),
+    /// What it was meant for was changed since the asker looked; nothing was changed.
+    #[error("{0} was changed since it was read; read it again, and decide again")]
+    Stale(String),
     /// It is wrong; nothing was changed.
     #[error("{}", .0.0)]
     Refused(Refusal),
@@ -29,17 +45,74 @@ impl From<Refusal> for Failed {
 /// Answers to a request.
 pub type Reply<T> = oneshot::Sender<Result<T, Failed>>;
 
+/// What is to be written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Write {
+    /// A change of a backend.
+    Backend(Change),
+    /// A new service.
+    AddService(Box<WrittenService>),
+    /// A service that goes, with all that it has.
+    RemoveService(String),
+    /// The configuration file, read again.
+    Reload,
+}
+
+/// A write, by whom and under which conditions.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// What is to be written.
+    pub write: Write,
+    /// Only tell what it would do.
+    pub dry_run: bool,
+    /// Only if what it is meant for has one of these tags; `*` is any. `None`: in any case.
+    pub if_match: Option<Vec<String>>,
+    /// Who asks.
+    pub who: Who,
+}
+
+/// What a write did.
+#[derive(Clone, Debug, Default)]
+pub struct Done {
+    /// What its plan does.
+    pub report: Report,
+    /// What the operator should know.
+    pub notes: Vec<String>,
+    /// The tag of the service, or of the configuration, from then on; `None`: it is gone.
+    pub tag: Option<String>,
+}
+
+/// The configuration in force: the file with all that was changed since.
+#[derive(Clone, Debug)]
+pub struct InForce {
+    /// What is in force.
+    pub config: WrittenConfig,
+    /// Its tag.
+    pub tag: String,
+    /// The tags of the services.
+    pub tags: BTreeMap<String, String>,
+}
+
+/// Something of which the file says something else than what is in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Difference {
+    /// Like `web`, `web/b1` or `[daemon]`, with the key.
+    pub what: String,
+    /// What the file says; null: nothing.
+    pub file: serde_json::Value,
+    /// What is in force; null: nothing.
+    pub in_force: serde_json::Value,
+}
+
 /// A request.
 #[derive(Debug)]
 pub enum Command {
-    /// Changes a backend.
-    Change {
-        /// The change.
-        change: Change,
-        /// Only tell what it would do.
-        dry_run: bool,
+    /// Writes.
+    Write {
+        /// What, by whom and when.
+        request: Request,
         /// Gets what it does.
-        reply: Reply<Report>,
+        reply: Reply<Done>,
     },
     /// Shows what the maps hold.
     View {
@@ -51,23 +124,36 @@ pub enum Command {
         /// Gets the figures.
         reply: Reply<Figures>,
     },
+    /// Shows the configuration in force.
+    InForce {
+        /// Gets it.
+        reply: Reply<InForce>,
+    },
+    /// Compares the configuration in force with the file as it is now.
+    Differences {
+        /// Gets what differs.
+        reply: Reply<Vec<Difference>>,
+    },
 }
 
 /// Asks the daemon; as many as like may hold one.
 #[derive(Clone, Debug)]
-pub struct Handle(mpsc::Sender<Command>);
+pub struct Handle {
+    commands: mpsc::Sender<Command>,
+    events: Events,
+}
 
 /// Both ends of the channel.
 #[must_use]
-pub fn channel() -> (Handle, mpsc::Receiver<Command>) {
-    let (sender, receiver) = mpsc::channel(WAITING);
-    (Handle(sender), receiver)
+pub fn channel(events: Events) -> (Handle, mpsc::Receiver<Command>) {
+    let (commands, receiver) = mpsc::channel(WAITING);
+    (Handle { commands, events }, receiver)
 }
 
 impl Handle {
-    /// Changes a backend, or with `dry_run` tells what that would do.
-    pub async fn change(&self, change: Change, dry_run: bool) -> Result<Report, Failed> {
-        self.ask(|reply| Command::Change { change, dry_run, reply }).await
+    /// Writes, or with `dry_run` tells what that would do.
+    pub async fn write(&self, request: Request) -> Result<Done, Failed> {
+        self.ask(|reply| Command::Write { request, reply }).await
     }
 
     /// What the maps hold, with counters.
@@ -80,9 +166,25 @@ impl Handle {
         self.ask(|reply| Command::Tracking { reply }).await
     }
 
+    /// The configuration in force.
+    pub async fn in_force(&self) -> Result<InForce, Failed> {
+        self.ask(|reply| Command::InForce { reply }).await
+    }
+
+    /// Where the file says something else than what is in force.
+    pub async fn differences(&self) -> Result<Vec<Difference>, Failed> {
+        self.ask(|reply| Command::Differences { reply }).await
+    }
+
+    /// Events from now on.
+    #[must_use]
+    pub fn listen(&self) -> broadcast::Receiver<Happened> {
+        self.events.listen()
+    }
+
     async fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, Failed> {
         let (reply, answer) = oneshot::channel();
-        self.0.send(command(reply)).await.map_err(|_| Failed::Ending)?;
+        self.commands.send(command(reply)).await.map_err(|_| Failed::Ending)?;
         answer.await.map_err(|_| Failed::Ending)?
     }
 }

@@ -217,7 +217,7 @@ impl State {
 }
 
 /// A deadline that has passed.
-const OVER: Duration = Duration::MAX;
+pub(super) const OVER: Duration = Duration::MAX;
 
 /// Backends with weight, but for the one at `except`.
 fn weighted(service: &Service, except: usize) -> usize {

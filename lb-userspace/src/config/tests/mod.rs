@@ -6,7 +6,7 @@ mod health;
 mod nat;
 mod whole;
 
-use super::{Config, parse};
+use super::{Config, WrittenConfig, parse};
 use std::fmt::Write;
 
 /// A whole service, one key a line; `[[service]]` is line 1.
@@ -47,7 +47,17 @@ fn refusal(text: &str) -> String {
 }
 
 fn accepted(text: &str) -> Config {
-    parse(text, "lb.toml").unwrap_or_else(|error| panic!("refused: {error}\n{text}"))
+    let config = parse(text, "lb.toml").unwrap_or_else(|error| panic!("refused: {error}\n{text}"));
+    // Whatever is accepted can be written down again, but for its secret.
+    let written = WrittenConfig::from(&config).to_toml().unwrap();
+    let again = parse(&written, "again.toml").unwrap_or_else(|error| panic!("{error}\n{written}"));
+    let without = |config: &Config| {
+        let mut config = config.clone();
+        config.daemon.hash_key = None;
+        config
+    };
+    assert_eq!(again, without(&config), "{written}");
+    config
 }
 
 /// Checks each text against its one line, without the leading file name.

@@ -1,0 +1,84 @@
+//! Writes of backends.
+
+use super::{
+    error::ApiError,
+    rows::{AddBackend, Changed, DrainBackend, SetBackend},
+    writer::{Writer, etag},
+};
+use crate::{
+    config::{Backend, rules},
+    daemon::commands::{Failed, Handle, Write},
+    state::Change,
+};
+use axum::{
+    Json,
+    extract::{
+        Path, State,
+        rejection::{JsonRejection, PathRejection},
+    },
+    http::{HeaderMap, StatusCode},
+};
+
+type Answer = Result<(HeaderMap, Json<Changed>), ApiError>;
+type Named = Result<Path<(String, String)>, PathRejection>;
+
+/// A weight that the configuration would give too.
+const DEFAULT_WEIGHT: i64 = 100;
+
+/// `POST`: adds a backend.
+pub async fn add(
+    State(daemon): State<Handle>,
+    path: Result<Path<String>, PathRejection>,
+    writer: Writer,
+    body: Result<Json<AddBackend>, JsonRejection>,
+) -> Result<(StatusCode, HeaderMap, Json<Changed>), ApiError> {
+    let Path(service) = path?;
+    let Json(AddBackend { name, address, weight }) = body?;
+    let name = rules::name(&name)?;
+    let (address, port) = rules::backend_address(&address)?;
+    let weight = rules::weight(weight.unwrap_or(DEFAULT_WEIGHT))?;
+    let backend = Backend { name, address, port, weight };
+    let status = if writer.options.dry_run { StatusCode::OK } else { StatusCode::CREATED };
+    let (tag, changed) = carry_out(&daemon, writer, Change::AddBackend { service, backend }).await?;
+    Ok((status, tag, changed))
+}
+
+/// `PATCH`: gives a backend another weight.
+pub async fn set(
+    State(daemon): State<Handle>,
+    path: Named,
+    writer: Writer,
+    body: Result<Json<SetBackend>, JsonRejection>,
+) -> Answer {
+    let Path((service, backend)) = path?;
+    let weight = rules::weight(body?.weight)?;
+    carry_out(&daemon, writer, Change::SetWeight { service, backend, weight }).await
+}
+
+/// `POST .../drain`: no new connections. A body is not needed.
+pub async fn drain(
+    State(daemon): State<Handle>,
+    path: Named,
+    writer: Writer,
+    body: Result<Option<Json<DrainBackend>>, JsonRejection>,
+) -> Answer {
+    let Path((service, backend)) = path?;
+    let DrainBackend { deadline } = body?.map(|Json(how)| how).unwrap_or_default();
+    let deadline = deadline.map(|text| rules::duration("deadline", &text, rules::DEADLINE)).transpose()?;
+    carry_out(&daemon, writer, Change::Drain { service, backend, deadline }).await
+}
+
+/// `DELETE`: takes a backend out.
+pub async fn remove(State(daemon): State<Handle>, path: Named, writer: Writer) -> Answer {
+    let Path((service, backend)) = path?;
+    let now = writer.options.now;
+    carry_out(&daemon, writer, Change::Remove { service, backend, now }).await
+}
+
+async fn carry_out(daemon: &Handle, writer: Writer, change: Change) -> Answer {
+    let (service, dry_run) = (change.names().0.to_owned(), writer.options.dry_run);
+    let done = writer.write(daemon, Write::Backend(change)).await?;
+    let figures = daemon.tracking().await?;
+    let changed = Changed::new(&done.report, &service, dry_run, &figures);
+    Ok((etag(done.tag.as_deref()), Json(changed.ok_or(Failed::Ending)?)))
+}
