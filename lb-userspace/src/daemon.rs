@@ -65,9 +65,6 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     if let Some(api) = options.api {
         config.daemon.api = api;
     }
-    if config.daemon.metrics.is_some() {
-        warn!("metrics are not served by this version; `xdp-lb stats --json` has the counters");
-    }
     for service in config.services.iter().filter(|service| service.health.is_some()) {
         warn!(
             "service {}: its health checks are not carried out by this version; a dead backend keeps its slots until you take it out",
@@ -89,6 +86,10 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     resolve_first(&resolver, &mut state, &mut narrow).await?;
 
     let socket = api::socket::bind(&config.daemon.api).await?;
+    let metrics = match config.daemon.metrics {
+        Some(address) => Some(api::metrics::bind(address).await?),
+        None => None,
+    };
     let features = state.features() | interface_features(&resolver, &config).await?;
     let loaded = load(&config, state.services(), features, options.log_packets)?;
     let events = Events::default();
@@ -102,6 +103,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     balancer.start(&config, &interfaces).inspect_err(|_| balancer.undo(&config.daemon.pin_dir))?;
     state_dir.keep();
     let mut packet_log = balancer.packet_log()?;
+    let _metrics = metrics.map(|listener| api::metrics::Metrics::serve(listener, commands.clone()));
     let _api = Api::serve(socket, commands);
     info!("ready");
 

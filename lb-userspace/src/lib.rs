@@ -10,6 +10,7 @@ pub mod dataplane;
 pub mod hash_key;
 pub mod health;
 pub mod hex;
+pub mod metrics;
 pub mod mtu;
 pub mod neighbour;
 pub mod plan;

@@ -14,6 +14,11 @@ use serde_json::json;
 pub struct ApiError(StatusCode, String);
 
 impl ApiError {
+    /// An answer with this status.
+    pub fn new(status: StatusCode, what: impl Into<String>) -> Self {
+        Self(status, what.into())
+    }
+
     /// What was asked for is not there.
     pub fn not_found(what: impl Into<String>) -> Self {
         Self(StatusCode::NOT_FOUND, what.into())

@@ -4,12 +4,13 @@ mod backends;
 mod config;
 mod error;
 mod events;
+pub mod metrics;
 mod routes;
 mod rows;
 pub mod socket;
 mod writer;
 
-pub use rows::{AddBackend, Applied, Changed, DrainBackend, SetBackend, Tracking};
+pub use rows::{AddBackend, Applied, Changed, DrainBackend, ServiceTracking, SetBackend, Stats, Tracking};
 
 use crate::daemon::commands::Handle;
 use tokio::{net::UnixListener, task::JoinHandle};

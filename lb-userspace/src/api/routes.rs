@@ -4,7 +4,7 @@ use super::{
     backends, config,
     error::{self, ApiError},
     events,
-    rows::Tracking,
+    rows::{Stats, Tracking},
     writer::etag,
 };
 use crate::{
@@ -89,8 +89,9 @@ async fn of(daemon: &Handle, service: &str) -> Result<Report, ApiError> {
     daemon.view().await?.of_service(Some(service)).map_err(|error| ApiError::not_found(error.to_string()))
 }
 
-async fn stats(State(daemon): State<Handle>) -> Answer<Report> {
-    Ok(Json(daemon.view().await?))
+async fn stats(State(daemon): State<Handle>) -> Answer<Stats> {
+    let (report, tracking) = (daemon.view().await?, (&daemon.tracking().await?).into());
+    Ok(Json(Stats { report, tracking: Some(tracking), daemon: Some(daemon.about().await?) }))
 }
 
 async fn tracking(State(daemon): State<Handle>) -> Answer<Tracking> {

@@ -1,6 +1,6 @@
 //! What the API takes and gives, with the names of the configuration.
 
-use crate::{plan, tracking::Figures};
+use crate::{metrics::About, plan, tracking::Figures};
 use serde::{Deserialize, Serialize};
 
 /// A backend to be added.
@@ -116,6 +116,18 @@ impl Applied {
     }
 }
 
+/// Every counter.
+#[derive(Clone, Debug, Serialize)]
+pub struct Stats {
+    /// Rows of services, backends and verdicts.
+    #[serde(flatten)]
+    pub report: crate::view::Report,
+    /// Remembered flows; null where no daemon was asked.
+    pub tracking: Option<Tracking>,
+    /// What the daemon knows of itself; null where none was asked.
+    pub daemon: Option<About>,
+}
+
 /// What the last whole pass of the sweep saw.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Tracking {
@@ -129,6 +141,10 @@ pub struct Tracking {
     pub open: u64,
     /// Flows that saw a FIN or RST.
     pub closing: u64,
+    /// Entries that it read of the table of IPv4.
+    pub read_ipv4: u64,
+    /// Entries that it read of the table of IPv6.
+    pub read_ipv6: u64,
     /// Entries that the last pass deleted.
     pub deleted: u64,
     /// The services' slots.
@@ -155,6 +171,7 @@ pub struct ServiceTracking {
 impl From<&Figures> for Tracking {
     fn from(figures: &Figures) -> Self {
         let [opening, open, closing] = figures.classes;
+        let [read_ipv4, read_ipv6] = figures.read;
         let services = figures.services.iter().map(|service| ServiceTracking {
             service: service.service.clone(),
             stable: service.stable,
@@ -169,6 +186,8 @@ impl From<&Figures> for Tracking {
             opening,
             open,
             closing,
+            read_ipv4,
+            read_ipv6,
             deleted: figures.deleted,
             services: services.collect(),
         }

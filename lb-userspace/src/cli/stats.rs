@@ -2,27 +2,17 @@
 
 use super::{client::Client, output};
 use crate::{
-    api::Tracking,
+    api::{Stats, Tracking},
     view::{self, Report, VerdictRow},
 };
-use serde::Serialize;
 use std::path::Path;
-
-/// Everything, for programs.
-#[derive(Serialize)]
-struct Stats<'r> {
-    #[serde(flatten)]
-    report: &'r Report,
-    /// What the daemon's sweep saw; `null` without a daemon.
-    tracking: Option<&'r Tracking>,
-}
 
 /// Prints the counters.
 pub fn run(pin_dir: &Path, client: Option<&Client>, service: Option<&str>, json: bool) -> anyhow::Result<()> {
     let report = view::read(pin_dir)?.of_service(service)?;
     let tracking = client.and_then(|client| client.get::<Tracking>("/v1/tracking").ok());
     if json {
-        return output::json(&Stats { report: &report, tracking: tracking.as_ref() });
+        return output::json(&Stats { report, tracking, daemon: None });
     }
     tables(&report, service.is_none())?;
     output::line("")?;

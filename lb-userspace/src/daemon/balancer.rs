@@ -14,6 +14,7 @@ use crate::{
         link::Attached,
         loader::{self, Adopted, Loaded, Specialisation},
     },
+    metrics::About,
     mtu,
     neighbour::{Interface, NextHop, Resolver},
     plan::{self, Plan},
@@ -58,6 +59,9 @@ pub(super) struct Balancer {
     pub(super) records: Records,
     /// Where others are told of changes.
     pub(super) events: Events,
+    /// Map writes that failed, and writes that were carried out.
+    failures: u64,
+    pub(super) changes: u64,
     /// The program was replaced, and the log of the old one ended with it.
     replaced: bool,
     /// The last attempt to bring the maps to the desired state failed.
@@ -86,6 +90,8 @@ impl Balancer {
             file,
             records,
             events,
+            failures: 0,
+            changes: 0,
             replaced: false,
             behind: false,
             silent: true,
@@ -163,6 +169,7 @@ impl Balancer {
     pub(super) fn carry_out(&mut self, plan: &Plan) -> anyhow::Result<()> {
         let done = plan.operations.iter().try_for_each(|operation| self.loaded.kernel.apply(operation));
         self.behind = done.is_err();
+        self.failures += u64::from(self.behind);
         self.sweep.install(&self.installed()?);
         done?;
         self.state.carried_out();
@@ -199,6 +206,7 @@ impl Balancer {
         let applied =
             progress.operations.iter().try_for_each(|operation| self.loaded.kernel.apply(operation));
         if let Err(error) = applied {
+            self.failures += 1;
             warn!("{error}; the slots stay as they are for another pass");
             if let Ok(installed) = self.installed() {
                 self.sweep.install(&installed);
@@ -225,6 +233,9 @@ impl Balancer {
                 let report = view::of(&self.loaded.kernel);
                 let report = report.map(|report| standing::told(report, &self.state.desired()));
                 let _ = reply.send(report.map_err(|error| Failed::Machine(error.to_string())));
+            }
+            Command::About { reply } => {
+                let _ = reply.send(Ok(self.about()));
             }
             Command::InForce { reply } => {
                 let tags = self.state.services().iter();
@@ -271,6 +282,18 @@ impl Balancer {
         }
         if changed || self.behind {
             self.reconcile_or_warn();
+        }
+    }
+
+    fn about(&self) -> About {
+        About {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            build: loader::build(),
+            abi_version: lb_common::ABI_VERSION,
+            flow_table_entries: self.loaded.kernel.sizes().flows,
+            map_write_failures: self.failures,
+            changes: self.changes,
+            behind: self.behind,
         }
     }
 

@@ -4,6 +4,7 @@ use super::events::{Events, Happened};
 use crate::{
     audit::Who,
     config::{WrittenConfig, WrittenService, rules::Refusal},
+    metrics::About,
     plan::Report,
     state::Change,
     tracking::Figures,
@@ -124,6 +125,11 @@ pub enum Command {
         /// Gets the figures.
         reply: Reply<Figures>,
     },
+    /// Shows what the daemon knows of itself.
+    About {
+        /// Gets it.
+        reply: Reply<About>,
+    },
     /// Shows the configuration in force.
     InForce {
         /// Gets it.
@@ -164,6 +170,11 @@ impl Handle {
     /// What the last whole pass of the sweep saw.
     pub async fn tracking(&self) -> Result<Figures, Failed> {
         self.ask(|reply| Command::Tracking { reply }).await
+    }
+
+    /// What the daemon knows of itself.
+    pub async fn about(&self) -> Result<About, Failed> {
+        self.ask(|reply| Command::About { reply }).await
     }
 
     /// The configuration in force.

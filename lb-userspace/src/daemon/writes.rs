@@ -131,6 +131,7 @@ impl Balancer {
         }
         let Prepared { state, plan, reload, .. } = prepared;
         self.state = state;
+        self.changes += 1;
         info!("{} {target} by uid {} (pid {})", write.action(), who.uid, who.pid);
         self.events.tell(write.action(), target, after);
         let carried_out = self.carry_out(&plan);

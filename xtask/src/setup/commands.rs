@@ -1,6 +1,6 @@
 //! The commands that the tests and the demonstration start.
 //!
-//! The packages of nginx, redis, memcached, haproxy and varnish also start a system service, unless the machine's
+//! The packages of nginx, redis, memcached, haproxy, varnish and prometheus also start a system service, unless the machine's
 //! `policy-rc.d` forbids it; `systemctl disable --now NAME` ends one that is not wanted.
 
 use anyhow::Result;
@@ -21,6 +21,7 @@ const COMMANDS: &[(&str, &str)] = &[
     ("memcached", "memcached"),
     ("haproxy", "haproxy"),
     ("varnishd", "varnish"),
+    ("promtool", "prometheus"),
 ];
 
 /// Their names when all are there.
