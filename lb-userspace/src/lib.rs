@@ -20,3 +20,4 @@ pub mod state_dir;
 pub mod table;
 pub mod tracking;
 pub mod view;
+pub mod weight;
