@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result};
 use crate::{process, progress::Progress, workspace::Workspace};
 
 /// The libraries that may have examples; rustdoc tests libraries only.
-const LIBRARIES: &[&str] = &["lb-common", "lb-ebpf", "lb-userspace", "tests"];
+const LIBRARIES: &[&str] = &["lb-common", "lb-ebpf", "lb-userspace", "simulation", "tests"];
 /// What marks a fenced block as an example to compile: nothing at all, or one of these first.
 const EXAMPLE_MARKS: &[&str] = &["rust", "no_run", "should_panic", "compile_fail", "edition"];
 

@@ -11,6 +11,7 @@ mod kernels;
 mod process;
 mod progress;
 mod setup;
+mod simulate;
 mod test;
 mod workspace;
 
@@ -60,6 +61,12 @@ enum Command {
         #[arg(long, default_value_t = 5.0)]
         minutes: f64,
     },
+    /// The latency controller in simulation: tables, CSV files and pictures; writes docs/latency-control.md's tables.
+    Simulate {
+        /// Passed on to the simulation, after `--`; `--help` names them.
+        #[arg(last = true)]
+        arguments: Vec<OsString>,
+    },
     /// The verifier's test and the packet fixtures on older kernels of Debian's, each under QEMU's software emulation.
     Kernels {
         /// This kernel alone.
@@ -95,6 +102,7 @@ fn run(command: Command) -> Result<()> {
         Command::Demo { stop: true, .. } => demo::run(&workspace, Some("--stop")),
         Command::Demo { .. } => demo::run(&workspace, None),
         Command::Soak { minutes } => demo::soak(&workspace, minutes),
+        Command::Simulate { arguments } => simulate::run(&workspace, &arguments),
         Command::Kernels { only } => kernels::run(&workspace, only.as_deref()),
         Command::Ci => test::run(&workspace, &[], true),
         Command::Deny => checks::deny(&workspace),
