@@ -15,6 +15,7 @@ pub mod flow;
 pub mod fragment;
 pub mod hash;
 pub mod label;
+pub mod latency;
 pub mod limits;
 pub mod meta;
 pub mod nat;
@@ -22,4 +23,4 @@ pub mod service;
 pub mod slot;
 
 /// Version of the layout and meaning of every map. The daemon adopts pinned maps only of its own version.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;

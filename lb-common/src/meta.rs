@@ -28,6 +28,8 @@ pub mod features {
     pub const PER_CLIENT: u32 = 1 << 10;
     /// A service's algorithm is least-connections.
     pub const LEAST_CONNECTIONS: u32 = 1 << 11;
+    /// The latency of a nat service's backends is sampled.
+    pub const SAMPLING: u32 = 1 << 12;
     /// Every bit that this build knows.
     pub const ALL: u32 = IPV6
         | EVERY_PORT
@@ -40,7 +42,8 @@ pub mod features {
         | MSS
         | ROUND_ROBIN
         | PER_CLIENT
-        | LEAST_CONNECTIONS;
+        | LEAST_CONNECTIONS
+        | SAMPLING;
     /// For tests alone: the time is what CLOCK says. No configuration asks for it.
     pub const TEST_CLOCK: u32 = 1 << 31;
 }

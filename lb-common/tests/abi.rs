@@ -10,6 +10,7 @@ use lb_common::flow::{
 };
 use lb_common::fragment::{FRAGMENT_SECONDS, Fragment, FragmentKey};
 use lb_common::label::{BackendLabel, Name, ServiceLabel};
+use lb_common::latency::{Awaits, BUCKETS, LatencyStats, SampledFlow, Sampling};
 use lb_common::meta::{Meta, features};
 use lb_common::nat::{ReturnEnd, ReturnKey};
 use lb_common::service::{Service, ServiceKey, service_flags};
@@ -18,7 +19,8 @@ use lb_common::{ABI_VERSION, limits};
 use std::fmt::Write;
 
 /// Every version with its fingerprint. Released lines never change; a new layout is a new line.
-const RECORDED: &[(u32, u64)] = &[(1, 0x4167_6e17_711a_d3f4), (2, 0x2cdb_4089_987d_2b5d)];
+const RECORDED: &[(u32, u64)] =
+    &[(1, 0x4167_6e17_711a_d3f4), (2, 0x2cdb_4089_987d_2b5d), (3, 0xfb00_4669_1000_4a30)];
 
 /// Adds name, size and alignment of a record, and offset and size of each of its fields. The pattern makes a
 /// field that is not listed a compile error.
@@ -60,6 +62,9 @@ fn layout() -> Result<String, std::fmt::Error> {
         Load { live, weight }
         ClientKey { source, service }
         TrackStats { lookups, hits, opened, learned, reused, orphaned, overflows }
+        LatencyStats { total_ns, connect_ns, connects, errors, buckets }
+        SampledFlow { asked, since, sequence, backend, awaits }
+        Sampling { rate, addresses_only }
         FragmentKey { source, destination, identification, protocol }
         Fragment { ports, seen }
         Budget { saved, at }
@@ -70,10 +75,10 @@ fn layout() -> Result<String, std::fmt::Error> {
     writeln!(text, "Name {} {}", size_of::<Name>(), align_of::<Name>())?;
     constants! { text,
         NO_BACKEND, link_flags::RESOLVED, link_flags::DOWN, Forwarding::L2Dsr as u8, Forwarding::Ipip as u8, Forwarding::Gue as u8, Forwarding::Nat as u8,
-        features::IPV6, features::EVERY_PORT, features::UDP, features::IPIP, features::GUE, features::NAT, features::JUMBO, features::ADDRESSES_ONLY, features::MSS, features::ROUND_ROBIN, features::PER_CLIENT, features::LEAST_CONNECTIONS,
+        features::IPV6, features::EVERY_PORT, features::UDP, features::IPIP, features::GUE, features::NAT, features::JUMBO, features::ADDRESSES_ONLY, features::MSS, features::ROUND_ROBIN, features::PER_CLIENT, features::LEAST_CONNECTIONS, features::SAMPLING,
         service_flags::ADDRESSES_ONLY, service_flags::ROUND_ROBIN, service_flags::LEAST_CONNECTIONS, service_flags::PER_CLIENT, FlowClass::Opening as u16,
         FlowClass::Open as u16, FlowClass::Closing as u16, TICK_SHIFT, VERDICT_COUNTERS,
-        FRAGMENT_SECONDS, limits::NAME_BYTES, limits::MAX_SERVICES, limits::MAX_BACKENDS,
+        Awaits::Nothing as u16, Awaits::SynAck as u16, Awaits::Answer as u16, BUCKETS, FRAGMENT_SECONDS, limits::NAME_BYTES, limits::MAX_SERVICES, limits::MAX_BACKENDS,
     }
     for bits in 0..4u32 {
         let slot = Slot { backend: 0, previous: 0, since: bits << 30 };

@@ -18,6 +18,7 @@ mod icmp;
 mod maps;
 mod nat;
 mod route;
+mod sample;
 mod send;
 mod service;
 mod track;
@@ -120,6 +121,9 @@ fn forward(ctx: &XdpContext, link: &Link, flow: &Flow) -> Outcome {
         return Outcome::drop(DropReason::NoBackend, service);
     };
     let rewritten = nat::to_backend(ctx, index, backend);
+    if rewritten.is_ok() {
+        sample::request(ctx, flow, backend);
+    }
     match rewritten.and_then(|()| send::send(ctx, link, &flow.inner, backend, flow.hash)) {
         Ok(ifindex) => Outcome::forward(service, index, flow.opens, ifindex),
         Err(Failure::TooBig(mtu)) if flow.answerable => icmp::too_big(ctx, link, mtu, service),

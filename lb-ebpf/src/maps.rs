@@ -3,6 +3,7 @@
 //! The sizes here are what a loader that says nothing gets; the daemon sets them from the configuration.
 
 pub mod flows;
+pub mod samples;
 
 use aya_ebpf::{
     Global,

@@ -7,6 +7,7 @@ use crate::{
     counters::Outcome,
     fragments, maps,
     route::{self, Question, Route},
+    sample,
     send::{self, Failure},
 };
 use aya_ebpf::{
@@ -171,6 +172,7 @@ fn answer_packet<E: Ends, T: IpHeader>(
     if let Err(reason) = check(transport, beyond) {
         return Some(Outcome::drop(reason, end.service));
     }
+    sample::answer(packet, end);
     if let Part::First(identification) = transport.part {
         fragments::teach(ends, identification, transport.protocol, ports);
     }

@@ -12,6 +12,9 @@ pub trait Ends: Copy {
     /// The same for packets that go the other way.
     #[must_use]
     fn reversed(self) -> Self;
+    /// Those of the packet that an answer answers, whose destination was `address`, of the same version.
+    #[must_use]
+    fn answered_by(self, address: &[u8; 16]) -> Self;
     /// The destination as the address of a service.
     fn service_key(&self, port: [u8; 2], protocol: u8) -> ServiceKey;
     /// The source as an address of the maps.
@@ -60,6 +63,12 @@ impl Ends for Ends4 {
     }
 
     #[inline(always)]
+    fn answered_by(self, address: &[u8; 16]) -> Self {
+        let [_, _, _, last]: [u32; 4] = bytemuck::cast(*address);
+        Self { source: self.destination, destination: last }
+    }
+
+    #[inline(always)]
     fn service_key(&self, port: [u8; 2], protocol: u8) -> ServiceKey {
         let last = u32::from_ne_bytes([port[0], port[1], protocol, 0]);
         bytemuck::cast([0, 0, MAPPED_PREFIX, self.destination, last])
@@ -93,6 +102,11 @@ impl Ends for Ends6 {
     #[inline(always)]
     fn reversed(self) -> Self {
         Self { source: self.destination, destination: self.source }
+    }
+
+    #[inline(always)]
+    fn answered_by(self, address: &[u8; 16]) -> Self {
+        Self { source: self.destination, destination: bytemuck::cast(*address) }
     }
 
     #[inline(always)]

@@ -5,6 +5,7 @@ use crate::cursor::Cursor;
 use lb_common::{
     counters::DropReason,
     hash::ports_word,
+    latency::Said,
     service::{TCP, UDP},
 };
 use network_types::udp::UdpHdr;
@@ -35,6 +36,27 @@ impl Ports {
         let word = self.word.rotate_left(16);
         let [_, _, high, low] = word.to_le_bytes();
         Self { word, destination: [high, low] }
+    }
+
+    /// The source port.
+    #[inline(always)]
+    #[must_use]
+    pub const fn source(self) -> [u8; 2] {
+        let [high, low, ..] = self.word.to_le_bytes();
+        [high, low]
+    }
+
+    /// The ports of the packet that an answer answers, whose destination port was `service` unless that is 0.
+    #[inline(always)]
+    #[must_use]
+    pub const fn answered_by(self, service: [u8; 2]) -> Self {
+        let reversed = self.reversed();
+        let [high, low] = service;
+        if high == 0 && low == 0 {
+            return reversed;
+        }
+        let [a, b, ..] = reversed.word.to_le_bytes();
+        Self { word: u32::from_le_bytes([a, b, high, low]), destination: service }
     }
 }
 
@@ -167,6 +189,16 @@ impl Transport<'_> {
             flags if flags & (FIN | RST) != 0 => Signal::Closes,
             _ => Signal::Goes,
         })
+    }
+
+    /// What a TCP segment says of its flow's requests and answers, as [`Said`] has it but for the backend. Its header was checked.
+    #[inline(always)]
+    #[must_use]
+    pub fn said_by_tcp(&self) -> Option<u64> {
+        let header = self.cursor.peek::<TcpHeader>()?;
+        let data = self.length.saturating_sub(header.length()) as u32;
+        let sequence = u32::from_be(crate::cursor::load_u32(&header.sequence));
+        Some(Said::of_segment(header.flags, sequence, data).into_word())
     }
 
     #[inline(always)]

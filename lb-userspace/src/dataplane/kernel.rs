@@ -5,6 +5,7 @@ use super::{
     flows::Flows,
     mapped::MappedArray,
     ring_range,
+    samples::Samples,
     stats::{Sum, VerdictCounts},
 };
 use aya::{
@@ -17,6 +18,7 @@ use lb_common::{
     counters::{BackendStats, PacketCount, ServiceStats, Verdict},
     flow::Load,
     label::{BackendLabel, Name, ServiceLabel},
+    latency::Sampling,
     meta::Meta,
     nat::{ReturnEnd, ReturnKey},
     service::{Service, ServiceKey, address_bytes, address_from_bytes},
@@ -28,7 +30,7 @@ use std::{collections::BTreeMap, io, mem::offset_of, path::Path};
 pub const META: &str = "META";
 
 /// Every map that is pinned, by its name.
-pub const PINNED: [&str; 21] = [
+pub const PINNED: [&str; 24] = [
     META,
     "SERVICES",
     "SLOTS",
@@ -47,6 +49,9 @@ pub const PINNED: [&str; 21] = [
     "CLIENTS",
     "LOADS",
     "TRACKING",
+    "SAMPLES",
+    "SAMPLING",
+    "LATENCY",
     "CLOCK",
     "SERVICE_LABELS",
     "BACKEND_LABELS",
@@ -71,6 +76,7 @@ pub struct Kernel {
     service_labels: MappedArray<ServiceLabel>,
     backend_labels: MappedArray<BackendLabel>,
     pub(super) flows: Flows,
+    pub(super) samples: Samples,
     service_stats: PerCpuArray<MapData, Record<ServiceStats>>,
     backend_stats: PerCpuArray<MapData, Record<BackendStats>>,
     verdicts: PerCpuArray<MapData, Record<PacketCount>>,
@@ -92,6 +98,7 @@ impl Kernel {
             service_labels: mapped(pin_dir, "SERVICE_LABELS")?,
             backend_labels: mapped(pin_dir, "BACKEND_LABELS")?,
             flows: Flows::open(pin_dir)?,
+            samples: Samples::open(pin_dir)?,
             service_stats: per_cpu(pin_dir, "SERVICE_STATS")?,
             backend_stats: per_cpu(pin_dir, "BACKEND_STATS")?,
             verdicts: per_cpu(pin_dir, "VERDICTS")?,
@@ -173,6 +180,7 @@ impl Kernel {
     fn add_backend(&mut self, backend: &InstalledBackend) -> Result<(), Error> {
         let index = backend.index.into();
         self.backend_stats.set(index, zeros()?, 0).map_err(write("BACKEND_STATS"))?;
+        self.samples.clear_backend(backend.index)?;
         self.flows.set_load(backend.index, &Load { live: 0, weight: backend.weight.into() })?;
         self.backends.set(index, &backend.record).map_err(Error::map("write", "BACKENDS"))?;
         let name = Name::new(&backend.name).unwrap_or(bytemuck::Zeroable::zeroed());
@@ -215,6 +223,7 @@ impl Kernel {
     fn name_service(&mut self, id: u32, name: &str) -> Result<(), Error> {
         self.service_stats.set(id, zeros()?, 0).map_err(write("SERVICE_STATS"))?;
         self.flows.clear_service(id)?;
+        self.samples.set_sampling(id, Sampling::NONE)?;
         let name = Name::new(name).unwrap_or(bytemuck::Zeroable::zeroed());
         self.service_labels.set(id, &ServiceLabel { name }).map_err(Error::map("write", "SERVICE_LABELS"))
     }

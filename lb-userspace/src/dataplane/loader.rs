@@ -239,6 +239,8 @@ fn load_object(pin_dir: &Path, sizes: Sizes, wanted: Specialisation) -> Result<(
         .map_max_entries("CURSORS", sizes.services)
         .map_max_entries("TRACKING", sizes.services)
         .map_max_entries("LOADS", sizes.backends)
+        .map_max_entries("SAMPLING", sizes.services)
+        .map_max_entries("LATENCY", sizes.backends)
         .override_global("FEATURES", &wanted.features, true)
         .override_global("HASH_KEY", &key, true)
         .override_global("ANSWER_RATE", &wanted.answer_rate, true)

@@ -9,13 +9,16 @@ pub mod fake;
 mod flow_table;
 mod flows;
 pub mod kernel;
+mod latency_table;
 pub mod link;
 pub mod loader;
 pub mod mapped;
 pub mod object;
+mod samples;
 pub mod stats;
 
 pub use flow_table::{FlowBatch, FlowCursor, FlowKey, FlowTable};
+pub use latency_table::LatencyTable;
 
 use lb_common::{
     backend::{Backend, Departure, LinkAddress},

@@ -3,6 +3,7 @@
 use lb_common::{
     counters::{BackendStats, PacketCount, ServiceStats, Verdict},
     flow::TrackStats,
+    latency::LatencyStats,
 };
 
 /// A record of a per-CPU map that can be summed.
@@ -57,6 +58,18 @@ impl Sum for TrackStats {
         self.reused += other.reused;
         self.orphaned += other.orphaned;
         self.overflows += other.overflows;
+    }
+}
+
+impl Sum for LatencyStats {
+    fn add(&mut self, other: &Self) {
+        self.total_ns = self.total_ns.wrapping_add(other.total_ns);
+        self.connect_ns = self.connect_ns.wrapping_add(other.connect_ns);
+        self.connects = self.connects.wrapping_add(other.connects);
+        self.errors = self.errors.wrapping_add(other.errors);
+        for (bucket, other) in self.buckets.iter_mut().zip(other.buckets) {
+            *bucket = bucket.wrapping_add(other);
+        }
     }
 }
 
