@@ -72,13 +72,13 @@ pub fn preflight() -> Result<(), Error> {
     require_root("loading XDP programs")?;
     if !Path::new("/sys/kernel/btf/vmlinux").exists() {
         return refuse(
-            "the kernel has no BTF (/sys/kernel/btf/vmlinux is missing); boot one built with CONFIG_DEBUG_INFO_BTF=y, Linux 5.15 or later",
+            "the kernel has no BTF (/sys/kernel/btf/vmlinux is missing); boot one built with CONFIG_DEBUG_INFO_BTF=y, Linux 5.18 or later",
         );
     }
     match is_program_supported(ProgramType::Xdp) {
         Ok(true) => Ok(()),
         Ok(false) => {
-            refuse("the kernel has no XDP; boot one built with CONFIG_BPF_SYSCALL=y, Linux 5.15 or later")
+            refuse("the kernel has no XDP; boot one built with CONFIG_BPF_SYSCALL=y, Linux 5.18 or later")
         }
         Err(error) => Err(Error::Machine(format!(
             "the kernel refuses bpf() ({error}); boot one built with CONFIG_BPF_SYSCALL=y, or lift the container's seccomp filter"

@@ -54,7 +54,7 @@ fn machines_that_cannot() {
             "mount -t tmpfs none /sys/kernel/btf && exec \"$@\"",
             "sh",
         ]);
-        let says = ["no BTF", "/sys/kernel/btf/vmlinux", "CONFIG_DEBUG_INFO_BTF=y", "Linux 5.15"];
+        let says = ["no BTF", "/sys/kernel/btf/vmlinux", "CONFIG_DEBUG_INFO_BTF=y", "Linux 5.18"];
         rows.push(row("no BTF", with(command, &words), &says));
         let command = bed.balancer().command(built("without_bpf").unwrap());
         rows.push(row(
