@@ -181,7 +181,7 @@ impl<'i> Planner<'i> {
         }
         let reachable = desired.way.is_some() || have.is_some_and(|have| have.record.next_hop.is_resolved());
         let takes = reachable && desired.standing == Standing::Serving;
-        Ok(Member { name: &desired.name, index, weight: if takes { desired.weight } else { 0 } })
+        Ok(Member { name: &desired.name, index, weight: if takes { desired.share } else { 0 } })
     }
 
     fn keep_backend(&mut self, have: &InstalledBackend, desired: &DesiredBackend) -> BackendIndex {

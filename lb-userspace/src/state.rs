@@ -8,10 +8,14 @@ mod kept_tests;
 mod services;
 #[cfg(test)]
 mod tests;
+mod vitals;
+#[cfg(test)]
+mod vitals_tests;
 
 use crate::{
     config::{Algorithm, Backend, Config, HashOn, Prefix, Service, TunnelSource},
     dataplane::{Sizes, Way},
+    health::threshold::Verdict,
     neighbour::NextHop,
 };
 use lb_common::{
@@ -28,6 +32,7 @@ use std::{
 
 pub use changes::Change;
 pub use kept::{Clocks, Kept, KeptDrain, Statement};
+pub use vitals::Finding;
 
 /// What changes the desired state, beside an operator's [`Change`].
 #[derive(Clone, Debug)]
@@ -36,6 +41,8 @@ pub enum Event {
     Configured(Config),
     /// Netlink's answer for an address.
     NextHop(IpAddr, NextHop),
+    /// What health checks found of a backend.
+    Health(Finding),
 }
 
 /// What a backend is there for.
@@ -44,8 +51,10 @@ pub enum Standing {
     /// New connections, and those that it has.
     #[default]
     Serving,
-    /// Those that it has.
+    /// Those that it has: an operator lets them end.
     Draining,
+    /// Those that it has, for a while: its checks fail.
+    Failing,
     /// Nothing: it is dead, and its flows are chosen anew.
     Down,
 }
@@ -59,6 +68,9 @@ pub struct DesiredBackend {
     pub address: IpAddr,
     /// Its weight.
     pub weight: u32,
+    /// What its weight comes to in the slot table, in 1/[`crate::weight::WEIGHT_SCALE`] of a weight: less than the whole in
+    /// slow start.
+    pub share: u32,
     /// What it is there for.
     pub standing: Standing,
     /// The encapsulation's port for gue; for nat the backend's own, where 0 is every port; else 0.
@@ -107,6 +119,9 @@ pub struct State {
     drains: BTreeMap<(String, String), Option<Duration>>,
     /// Backends to be dropped at once, by service and name.
     evict: BTreeSet<(String, String)>,
+    vitals: vitals::Vitals,
+    /// The time of slow starts, on `CLOCK_MONOTONIC`.
+    clock: Duration,
 }
 
 /// What netlink told of an address.
@@ -130,6 +145,7 @@ impl State {
                 true
             }
             Event::NextHop(address, next_hop) => self.learn(address, &next_hop),
+            Event::Health(finding) => self.found(finding),
         }
     }
 
@@ -178,7 +194,7 @@ impl State {
     #[must_use]
     pub fn unresolved(&self) -> Vec<String> {
         let all = self.services.iter().flat_map(|service| service.backends.iter().map(move |b| (service, b)));
-        all.filter(|(service, backend)| self.desired_backend(service, backend).way.is_none())
+        all.filter(|(service, backend)| self.desired_backend(service, backend, Verdict::Heeded).way.is_none())
             .map(|(service, backend)| format!("{}/{} ({})", service.name, backend.name, backend.address))
             .collect()
     }
@@ -209,8 +225,10 @@ impl State {
     }
 
     fn desired_service(&self, service: &Service) -> DesiredService {
+        let verdict = self.verdict(service);
+        let all = service.backends.iter();
         let mut backends: Vec<_> =
-            service.backends.iter().map(|backend| self.desired_backend(service, backend)).collect();
+            all.map(|backend| self.desired_backend(service, backend, verdict)).collect();
         backends.sort_by(|a, b| a.name.cmp(&b.name));
         DesiredService {
             name: service.name.clone(),
@@ -230,7 +248,7 @@ impl State {
         own.map(|(_, backend)| backend.clone()).collect()
     }
 
-    fn desired_backend(&self, service: &Service, backend: &Backend) -> DesiredBackend {
+    fn desired_backend(&self, service: &Service, backend: &Backend, verdict: Verdict) -> DesiredBackend {
         let forwarding = service.forwarding;
         let Known { way, local } = self.known.get(&backend.address).copied().unwrap_or_default();
         let configured =
@@ -241,7 +259,8 @@ impl State {
             name: backend.name.clone(),
             address: backend.address,
             weight: backend.weight,
-            standing: self.standing(service, backend),
+            share: self.share(service, backend, verdict),
+            standing: self.standing(service, backend, verdict),
             port: match forwarding {
                 Forwarding::L2Dsr | Forwarding::Ipip => 0,
                 Forwarding::Gue => self.gue_port,

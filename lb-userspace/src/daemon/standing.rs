@@ -18,6 +18,7 @@ pub(super) fn told(mut report: Report, desired: &[DesiredService]) -> Report {
         let word = match standing {
             Some(Standing::Serving) => continue,
             Some(Standing::Draining) => "draining",
+            Some(Standing::Failing) => "failing",
             Some(Standing::Down) => "down",
             None => "leaving",
         };

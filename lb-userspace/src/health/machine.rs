@@ -170,13 +170,13 @@ impl Machine {
 /// Least part of its share that a backend in slow start gets.
 const SLOW_START_FLOOR: f64 = 0.1;
 
-/// What a backend's weight is multiplied with, 0.1 to 1, so long after it came up.
+/// What a backend's weight is multiplied with, 0.1 to 1, when so much time has passed since it came up
+/// ([`Machine::recovered_at`]); `None`: it did not.
 ///
-/// `recovered_at` is [`Machine::recovered_at`]; `period` is how long it takes to the whole weight, 0 for at once.
+/// `period` is how long it takes to the whole weight, 0 for at once.
 #[must_use]
-pub fn slow_start(recovered_at: Option<Instant>, period: Duration, now: Instant) -> f64 {
-    let Some(recovered_at) = recovered_at.filter(|_| !period.is_zero()) else { return 1.0 };
-    let passed = now.saturating_duration_since(recovered_at);
+pub fn slow_start(passed: Option<Duration>, period: Duration) -> f64 {
+    let Some(passed) = passed.filter(|_| !period.is_zero()) else { return 1.0 };
     (passed.as_secs_f64() / period.as_secs_f64()).clamp(SLOW_START_FLOOR, 1.0)
 }
 

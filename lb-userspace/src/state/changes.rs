@@ -6,6 +6,7 @@ use crate::config::{
     Backend, Service,
     rules::{self, Checked, Refusal},
 };
+use crate::health::threshold::Verdict;
 use lb_common::{backend::Forwarding, limits::MAX_BACKENDS};
 use std::{net::SocketAddr, time::Duration};
 
@@ -118,11 +119,14 @@ impl State {
         self.drains.retain(|key, deadline| there(key) || deadline.is_some_and(|at| at != OVER));
     }
 
-    /// What a backend is there for.
-    pub(super) fn standing(&self, service: &Service, backend: &Backend) -> Standing {
+    /// What a backend is there for, by its operator and its checks.
+    pub(super) fn standing(&self, service: &Service, backend: &Backend, verdict: Verdict) -> Standing {
+        let by_checks = self.vital_standing(service, backend, verdict);
         match self.drains.get(&(service.name.clone(), backend.name.clone())) {
-            None => Standing::Serving,
+            None => by_checks,
             Some(Some(OVER)) => Standing::Down,
+            // A dead one has no connections to end.
+            Some(_) if by_checks == Standing::Down => Standing::Down,
             Some(_) => Standing::Draining,
         }
     }

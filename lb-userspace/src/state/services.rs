@@ -95,7 +95,8 @@ impl State {
         let found =
             found.and_then(|have| have.backends.iter().find(|have| have.name == backend).zip(Some(have)));
         let Some((backend, service)) = found else { return Value::Null };
-        let standing = format!("{:?}", self.standing(service, backend)).to_lowercase();
+        let standing = self.standing(service, backend, self.verdict(service));
+        let standing = format!("{standing:?}").to_lowercase();
         let WrittenBackend { address, weight, .. } = backend.into();
         json!({ "address": address, "weight": weight, "standing": standing })
     }

@@ -37,6 +37,7 @@ fn backend(number: u8, weight: u32) -> DesiredBackend {
         name: format!("b{number}"),
         address: IpAddr::from([198, 18, 0, number]),
         weight,
+        share: DesiredBackend::whole_share(weight),
         standing: Standing::Serving,
         port: 0,
         tunnel_source: None,

@@ -23,7 +23,7 @@ fn any_algorithm() -> impl Strategy<Value = Algorithm> {
 }
 
 fn any_standing() -> impl Strategy<Value = Standing> {
-    prop_oneof![4 => Just(Standing::Serving), 1 => Just(Standing::Draining), 1 => Just(Standing::Down)]
+    prop_oneof![4 => Just(Standing::Serving), 1 => Just(Standing::Draining), 1 => Just(Standing::Failing), 1 => Just(Standing::Down)]
 }
 
 prop_compose! {

@@ -335,6 +335,7 @@ fn desired(number: usize, (weight, standing): (u32, Standing)) -> DesiredBackend
         name: name(number),
         address: IpAddr::from([198, 18, 0, last]),
         weight,
+        share: DesiredBackend::whole_share(weight),
         standing,
         port: 0,
         tunnel_source: None,
