@@ -5,15 +5,18 @@ pub mod commands;
 mod differences;
 pub mod events;
 mod kept;
+mod looks;
+pub mod moves;
 mod reload;
 mod standing;
+pub mod vitals;
 mod writes;
 
 use crate::{
     api::{self, Api},
     config::{Config, HashKey, Service},
     dataplane::loader::{self, Loaded, Specialisation},
-    hash_key, mtu,
+    hash_key, health, mtu,
     neighbour::{Interface, NextHop, REFRESH_INTERVAL, ResolveError, Resolver, Watch},
     state::{Event, State, features_for_mtu, sizes_of},
     state_dir::StateDir,
@@ -23,6 +26,7 @@ use aya_log::EbpfLogger;
 use balancer::Balancer;
 use events::Events;
 use kept::Records;
+use looks::Looks;
 use std::{path::PathBuf, time::Duration};
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -65,12 +69,6 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     if let Some(api) = options.api {
         config.daemon.api = api;
     }
-    for service in config.services.iter().filter(|service| service.health.is_some()) {
-        warn!(
-            "service {}: its health checks are not carried out by this version; a dead backend keeps its slots until you take it out",
-            service.name
-        );
-    }
     loader::preflight()?;
     let mut ended = signal(SignalKind::terminate())?;
     let mut interrupted = signal(SignalKind::interrupt())?;
@@ -83,6 +81,8 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let mut state = State::default();
     state.handle(Event::Configured(config.clone()));
     kept::restore(&config.daemon.state_dir, &mut state)?;
+    // What cannot be checked is told before anything is loaded.
+    let targets = health::target::targets(state.services())?;
     resolve_first(&resolver, &mut state, &mut narrow).await?;
 
     let socket = api::socket::bind(&config.daemon.api).await?;
@@ -103,6 +103,8 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     balancer.start(&config, &interfaces).inspect_err(|_| balancer.undo(&config.daemon.pin_dir))?;
     state_dir.keep();
     let mut packet_log = balancer.packet_log()?;
+    let mut checks = balancer.begin_checks(targets);
+    let mut looks = Looks::new(&resolver);
     let _metrics = metrics.map(|listener| api::metrics::Metrics::serve(listener, commands.clone()));
     let _api = Api::serve(socket, commands);
     info!("ready");
@@ -117,13 +119,18 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         tokio::select! {
             _ = ended.recv() => break,
             _ = interrupted.recv() => break,
-            _ = watch.changed() => balancer.follow(&resolver, false).await,
+            Some(event) = checks.recv() => balancer.hear(event, &mut checks),
+            _ = watch.changed() => looks.want(false, || balancer.state.addresses()),
+            looked = looks.next() => {
+                balancer.follow(looked);
+                looks.again(|| balancer.state.addresses());
+            }
             _ = read_log.tick(), if packet_log.is_some() => packet_log.iter_mut().for_each(EbpfLogger::flush),
             Some(command) = asked.recv() => balancer.answer(&resolver, command).await,
             _ = hung_up.recv() => balancer.reload(&resolver).await,
             _ = sweep.tick() => balancer.sweep(),
-            _ = resync.tick() => balancer.follow(&resolver, true).await,
-            _ = retry.tick(), if balancer.silent => balancer.follow(&resolver, true).await,
+            _ = resync.tick() => looks.want(true, || balancer.state.addresses()),
+            _ = retry.tick(), if balancer.silent => looks.want(true, || balancer.state.addresses()),
         }
         if balancer.was_replaced() {
             packet_log = balancer.packet_log()?;

@@ -4,8 +4,11 @@
 //! addresses, and verdicts, which the configuration and the program limit. What a backend counted ends with its index:
 //! when a removed one has gone, its series ends; one of the same name that comes later begins anew.
 
+mod health;
+
 use crate::{
     api::Tracking,
+    daemon::vitals::Shown,
     view::{BackendRow, Report, ServiceRow},
 };
 use prometheus::{
@@ -37,9 +40,15 @@ pub struct About {
 ///
 /// # Errors
 /// When a family has no row or no name, which none here has.
-pub fn text(report: &Report, tracking: &Tracking, about: &About) -> prometheus::Result<String> {
+pub fn text(
+    report: &Report,
+    tracking: &Tracking,
+    shown: &Shown,
+    about: &About,
+) -> prometheus::Result<String> {
     let mut families: Vec<_> = services(&report.services);
     families.extend(backends(&report.backends));
+    families.extend(health::families(&report.services, shown));
     families.extend(verdicts(report));
     families.extend(flows(tracking, about));
     families.extend(daemon(about));
@@ -179,7 +188,11 @@ fn backends(rows: &[BackendRow]) -> Vec<MetricFamily> {
         ),
         gauge("backend_slots", "Slots of the service that name the backend", of(|row| row.slots.into())),
         gauge("backend_weight", "The configured weight", of(|row| row.weight.into())),
-        gauge("backend_effective_weight", "The weight in force", of(|row| row.effective_weight.into())),
+        gauge(
+            "backend_effective_weight",
+            "The weight in force, with slow start",
+            rows.iter().map(|row| (labels(row), row.effective_weight)),
+        ),
         gauge("backend_state", "1 for the state that the backend is in", states),
     ]
 }

@@ -1,7 +1,10 @@
 //! What the command line and the API show of the maps: rows with the names of the configuration.
 
-use crate::dataplane::{
-    Dataplane as _, Error, Installed, InstalledBackend, InstalledService, kernel::Kernel, loader,
+use crate::{
+    dataplane::{
+        Dataplane as _, Error, Installed, InstalledBackend, InstalledService, kernel::Kernel, loader,
+    },
+    health::ledger::HealthRow,
 };
 use lb_common::{
     backend::{Backend, Forwarding},
@@ -52,6 +55,8 @@ pub struct ServiceRow {
     pub orphaned: u64,
     /// Flows that the flow table had no room for.
     pub overflows: u64,
+    /// So few backends are up that health is ignored; false where no daemon was asked.
+    pub panic: bool,
 }
 
 /// A backend and its counters.
@@ -64,12 +69,16 @@ pub struct BackendRow {
     /// Its address; with the port that it listens on where that is not a packet's own.
     pub address: String,
     /// `up`; `unresolved`: its MAC address is not known yet; `disabled`: weight 0. The daemon tells more: `draining`, it keeps
-    /// the connections that it has; `down`, it counts as dead; `leaving`, it was removed and keeps its connections.
+    /// the connections that it has; `failing`, its checks fail, and it keeps them for its grace; `down`, it counts as dead;
+    /// `leaving`, it was removed and keeps its connections.
     pub state: Cow<'static, str>,
     /// The configured weight.
     pub weight: u32,
-    /// The weight in force.
-    pub effective_weight: u32,
+    /// The weight in force, with slow start; 0: no new connections.
+    #[serde(serialize_with = "short")]
+    pub effective_weight: f64,
+    /// What its health checks say; null without checks, and where no daemon was asked.
+    pub health: Option<HealthRow>,
     /// Slots of the service that name it.
     pub slots: u32,
     /// Its share of the service's slots, 0 to 1.
@@ -197,6 +206,16 @@ impl Report {
     }
 }
 
+/// Whole numbers without a point.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
+fn short<S: serde::Serializer>(number: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+    if number.fract() == 0.0 {
+        serializer.serialize_u64(*number as u64)
+    } else {
+        serializer.serialize_f64(*number)
+    }
+}
+
 fn service_row(
     service: &InstalledService,
     forwarding: u8,
@@ -223,6 +242,7 @@ fn service_row(
         reused: tracked.reused,
         orphaned: tracked.orphaned,
         overflows: tracked.overflows,
+        panic: false,
     }
 }
 
@@ -245,7 +265,8 @@ fn backend_row(
         address: address_of(record),
         state: Cow::Borrowed(state),
         weight: backend.weight,
-        effective_weight: if resolved { backend.weight } else { 0 },
+        effective_weight: if resolved { backend.weight.into() } else { 0.0 },
+        health: None,
         slots,
         share: f64::from(slots) / f64::from(service.record.slot_mask + 1),
         interface: interface_name(record.ifindex),

@@ -48,7 +48,8 @@ impl Drop for Metrics {
 
 async fn scrape(State(daemon): State<Handle>) -> Result<impl IntoResponse, ApiError> {
     let (report, figures, about) = (daemon.view().await?, daemon.tracking().await?, daemon.about().await?);
-    let text = metrics::text(&report, &Tracking::from(&figures), &about)
+    let health = daemon.health().await?;
+    let text = metrics::text(&report, &Tracking::from(&figures), &health, &about)
         .map_err(|error| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
     Ok(([(CONTENT_TYPE, prometheus::TEXT_FORMAT)], text))
 }

@@ -14,6 +14,7 @@ mod output;
 mod run;
 mod service;
 mod stats;
+mod told;
 
 use crate::config::{
     Choice as _, XdpMode,

@@ -3,7 +3,7 @@
 use super::{
     Global, change,
     client::{Client, escaped},
-    output,
+    output, told,
 };
 use crate::{
     api::Applied,
@@ -86,21 +86,25 @@ fn show(applied: &Applied, json: bool) -> anyhow::Result<()> {
 }
 
 fn list(global: &Global) -> anyhow::Result<()> {
-    let report = view::read(global.pin_dir())?;
+    let mut report = view::read(global.pin_dir())?;
+    told::tell(&mut report, global.client().as_ref());
     if global.json {
         return output::json(&report.services);
     }
-    let header = ["SERVICE", "ADDRESS", "PROTOCOL", "FORWARDING", "SLOTS", "BACKENDS"];
+    let header = ["SERVICE", "ADDRESS", "PROTOCOL", "FORWARDING", "SLOTS", "BACKENDS", "UP"];
     let rows = report.services.iter().map(|row| {
-        let backends = report.backends.iter().filter(|backend| backend.service == row.service).count();
+        let own = || report.backends.iter().filter(|backend| backend.service == row.service);
+        let up = own().filter(|backend| backend.state == "up").count();
+        let up = if row.panic { "PANIC".to_owned() } else { up.to_string() };
         vec![
             row.service.clone(),
             row.address.clone(),
             row.protocol.to_owned(),
             row.forwarding.to_owned(),
             row.slots.to_string(),
-            backends.to_string(),
+            own().count().to_string(),
+            up,
         ]
     });
-    output::table(&header, 4..6, rows)
+    output::table(&header, 4..7, rows)
 }

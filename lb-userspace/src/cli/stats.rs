@@ -1,6 +1,6 @@
 //! `xdp-lb stats`: reads the pinned maps, with or without a daemon; what the daemon alone knows is added when it answers.
 
-use super::{client::Client, output};
+use super::{client::Client, output, told};
 use crate::{
     api::{Stats, Tracking},
     view::{self, Report, VerdictRow},
@@ -9,8 +9,8 @@ use std::path::Path;
 
 /// Prints the counters.
 pub fn run(pin_dir: &Path, client: Option<&Client>, service: Option<&str>, json: bool) -> anyhow::Result<()> {
-    let report = view::read(pin_dir)?.of_service(service)?;
-    let tracking = client.and_then(|client| client.get::<Tracking>("/v1/tracking").ok());
+    let mut report = view::read(pin_dir)?.of_service(service)?;
+    let tracking = told::tell(&mut report, client).and_then(|told| told.tracking);
     if json {
         return output::json(&Stats { report, tracking, daemon: None });
     }
@@ -68,7 +68,9 @@ fn tables(report: &Report, verdicts: bool) -> anyhow::Result<()> {
         "BACKEND",
         "ADDRESS",
         "STATE",
+        "HEALTH",
         "WEIGHT",
+        "IN FORCE",
         "SLOTS",
         "PACKETS",
         "BYTES",
@@ -76,20 +78,22 @@ fn tables(report: &Report, verdicts: bool) -> anyhow::Result<()> {
         "RETURNED",
     ];
     let rows = report.backends.iter().map(|row| {
-        let numbers = [
-            row.weight.into(),
-            row.slots.into(),
-            row.packets,
-            row.bytes,
-            row.connections,
-            row.return_packets,
-        ];
-        [row.service.clone(), row.backend.clone(), row.address.clone(), row.state.to_string()]
+        let numbers = [row.slots.into(), row.packets, row.bytes, row.connections, row.return_packets];
+        let health = told::health(row.health.as_ref());
+        let weights = [row.weight.to_string(), told::weight(row.effective_weight)];
+        [row.service.clone(), row.backend.clone(), row.address.clone(), row.state.to_string(), health]
             .into_iter()
+            .chain(weights)
             .chain(numbers.map(|number: u64| number.to_string()))
             .collect()
     });
-    output::table(&header, 4..9, rows)?;
+    output::table(&header, 5..12, rows)?;
+    for row in report.services.iter().filter(|row| row.panic) {
+        output::line(&format!(
+            "service {} PANICS: too few backends are up, so health is ignored",
+            row.service
+        ))?;
+    }
     if !verdicts {
         return Ok(());
     }

@@ -1,11 +1,14 @@
 //! The desired state and the maps that follow it: the one place where they are changed.
 
 use super::{
-    RESYNC, RETRY,
+    RESYNC,
     commands::{Command, Failed, InForce},
     events::Events,
     kept::Records,
+    looks::Looked,
+    moves::{Cause, Moves},
     standing,
+    vitals::Vitals,
 };
 use crate::{
     config::{Config, Daemon, XdpMode},
@@ -37,6 +40,9 @@ use tracing::{debug, info, warn};
 /// How long a change waits for a new backend to answer ARP or neighbour discovery.
 pub(super) const INTRODUCTION: Duration = Duration::from_secs(1);
 
+/// How often slow starts go on.
+const SLOW_START: Duration = Duration::from_secs(1);
+
 /// `CLOCK_MONOTONIC`.
 pub(super) fn now() -> Duration {
     clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Duration::from)
@@ -59,6 +65,12 @@ pub(super) struct Balancer {
     pub(super) records: Records,
     /// Where others are told of changes.
     pub(super) events: Events,
+    /// The health checks.
+    pub(super) vitals: Vitals,
+    /// Slots that moved.
+    pub(super) moves: Moves,
+    /// When slow starts went on last.
+    advanced: Duration,
     /// Map writes that failed, and writes that were carried out.
     failures: u64,
     pub(super) changes: u64,
@@ -90,6 +102,9 @@ impl Balancer {
             file,
             records,
             events,
+            vitals: Vitals::new(),
+            moves: Moves::default(),
+            advanced: Duration::ZERO,
             failures: 0,
             changes: 0,
             replaced: false,
@@ -113,7 +128,8 @@ impl Balancer {
             // Changes that have ended, because the configuration says something else now, end for good.
             self.records.keep(&self.state)?;
         }
-        self.reconcile()?;
+        self.state.adopt_health(&self.installed()?);
+        self.reconcile(Some(Cause::Operator))?;
         self.attach(config, interfaces)
     }
 
@@ -155,9 +171,9 @@ impl Balancer {
     }
 
     /// Plans from what the maps hold to what they should hold, and carries it out.
-    fn reconcile(&mut self) -> anyhow::Result<()> {
+    fn reconcile(&mut self, cause: Option<Cause>) -> anyhow::Result<()> {
         let plan = self.plan(&self.state)?;
-        self.carry_out(&plan)
+        self.carry_out(&plan, cause)
     }
 
     pub(super) fn plan(&self, state: &State) -> anyhow::Result<Plan> {
@@ -165,13 +181,16 @@ impl Balancer {
         Ok(plan::plan(&installed, &state.desired(), self.sweep.census(), Now::new(now()).seconds())?)
     }
 
-    /// Carries a plan out. When the maps fail on the way, what is missing is planned again at the next change.
-    pub(super) fn carry_out(&mut self, plan: &Plan) -> anyhow::Result<()> {
+    /// Carries a plan out. When the maps fail on the way, what is missing is planned again at the next change. `cause`: why
+    /// slots move; `None`: they waited.
+    pub(super) fn carry_out(&mut self, plan: &Plan, cause: Option<Cause>) -> anyhow::Result<()> {
+        self.tell_panics();
         let done = plan.operations.iter().try_for_each(|operation| self.loaded.kernel.apply(operation));
         self.behind = done.is_err();
         self.failures += u64::from(self.behind);
         self.sweep.install(&self.installed()?);
         done?;
+        self.moves.record(&plan.report, cause);
         self.state.carried_out();
         if !plan.operations.is_empty() {
             info!("{} changes applied, {} slots moved", plan.operations.len(), plan.report.moved());
@@ -183,8 +202,8 @@ impl Balancer {
         Ok(self.loaded.kernel.installed()?)
     }
 
-    fn reconcile_or_warn(&mut self) {
-        if let Err(error) = self.reconcile() {
+    pub(super) fn reconcile_or_warn(&mut self, cause: Option<Cause>) {
+        if let Err(error) = self.reconcile(cause) {
             self.behind = true;
             self.events.tell("behind", "", json!(format!("{error:#}")));
             warn!("{error:#}; tried again at the next change, in {} s at the latest", RESYNC.as_secs());
@@ -194,6 +213,7 @@ impl Balancer {
     /// Goes on with the sweep of the flow tables, lets slots advance, and plans again where that allows more.
     pub fn sweep(&mut self) {
         let now = now();
+        self.rise(now);
         let expired = self.state.expire(now);
         let swept = self.sweep.tick(&mut self.loaded.kernel, Now::new(now));
         let progress = match swept {
@@ -217,7 +237,7 @@ impl Balancer {
                 "planning again: deadlines passed: {expired}, slots or backends settled: {}",
                 progress.settled
             );
-            self.reconcile_or_warn();
+            self.reconcile_or_warn(expired.then_some(Cause::Operator));
             self.events.tell("settled", "", json!({ "deadlines_passed": expired }));
         }
     }
@@ -231,7 +251,7 @@ impl Balancer {
             }
             Command::View { reply } => {
                 let report = view::of(&self.loaded.kernel);
-                let report = report.map(|report| standing::told(report, &self.state.desired()));
+                let report = report.map(|report| standing::told(report, &self.state.desired(), &self.vitals));
                 let _ = reply.send(report.map_err(|error| Failed::Machine(error.to_string())));
             }
             Command::About { reply } => {
@@ -247,28 +267,37 @@ impl Balancer {
             Command::Differences { reply } => {
                 let _ = reply.send(self.differences());
             }
+            Command::Health { reply } => {
+                let _ = reply.send(Ok(self.shown()));
+            }
             Command::Tracking { reply } => {
                 let _ = reply.send(Ok(self.sweep.figures().clone()));
             }
         }
     }
 
-    /// Asks netlink again, and follows what changed. `solicit`: also asks backends that are not resolved, and has
-    /// the kernel confirm those that it has not heard of for long, as it does only for neighbours of its own.
-    pub async fn follow(&mut self, resolver: &Resolver, solicit: bool) {
-        let addresses = self.state.addresses();
-        let deadline = if solicit { RETRY / 2 } else { Duration::ZERO };
-        let answers = resolver.resolve_all(&addresses, deadline).await;
-        let known: Vec<NextHop> = answers.iter().flatten().cloned().collect();
-        self.silent = known.iter().any(|next_hop| next_hop.mac.is_none());
-        if solicit && let Err(error) = resolver.refresh(&known).await {
-            warn!("{error}; a backend whose MAC address changes is not noticed until this works");
+    /// Has slow starts go on.
+    fn rise(&mut self, now: Duration) {
+        if now < self.advanced + SLOW_START {
+            return;
         }
+        self.advanced = now;
+        if self.state.advance(now) {
+            self.reconcile_or_warn(Some(Cause::Health));
+        }
+    }
+
+    /// Follows what changed of routes and neighbours.
+    pub fn follow(&mut self, looked: Looked) {
+        let Looked { answers } = looked;
+        let known: Vec<NextHop> =
+            answers.iter().filter_map(|(_, answer)| answer.as_ref().ok().cloned()).collect();
+        self.silent = known.iter().any(|next_hop| next_hop.mac.is_none());
         for line in self.narrow.news(self.state.services(), &known) {
             warn!("{line}");
         }
         let mut changed = false;
-        for (address, answer) in addresses.into_iter().zip(answers) {
+        for (address, answer) in answers {
             match answer {
                 Ok(next_hop) if next_hop.gateway.is_some() && self.state.must_be_on_link(address) => {
                     warn!(
@@ -281,7 +310,7 @@ impl Balancer {
             }
         }
         if changed || self.behind {
-            self.reconcile_or_warn();
+            self.reconcile_or_warn(Some(Cause::Network));
         }
     }
 

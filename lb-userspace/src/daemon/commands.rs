@@ -1,6 +1,9 @@
 //! What others ask of the daemon while it runs: a channel to the one task that owns state and maps.
 
-use super::events::{Events, Happened};
+use super::{
+    events::{Events, Happened},
+    vitals::Shown,
+};
 use crate::{
     audit::Who,
     config::{WrittenConfig, WrittenService, rules::Refusal},
@@ -125,6 +128,11 @@ pub enum Command {
         /// Gets the figures.
         reply: Reply<Figures>,
     },
+    /// Shows what the health checks found, and who had slots moved.
+    Health {
+        /// Gets it.
+        reply: Reply<Shown>,
+    },
     /// Shows what the daemon knows of itself.
     About {
         /// Gets it.
@@ -170,6 +178,11 @@ impl Handle {
     /// What the last whole pass of the sweep saw.
     pub async fn tracking(&self) -> Result<Figures, Failed> {
         self.ask(|reply| Command::Tracking { reply }).await
+    }
+
+    /// What the health checks found, and who had slots moved.
+    pub async fn health(&self) -> Result<Shown, Failed> {
+        self.ask(|reply| Command::Health { reply }).await
     }
 
     /// What the daemon knows of itself.

@@ -10,8 +10,8 @@ const WAITING: usize = 256;
 /// Something that happened.
 #[derive(Clone, Debug, Serialize)]
 pub struct Happened {
-    /// Like `backend set`, `reload`; `settled`: slots came to rest, or backends were left by their last flow; `state`: a
-    /// backend changed its state; `behind`: the maps could not be brought to the desired state, and it is tried again.
+    /// Like `backend set`, `reload`; `settled`: slots came to rest, or backends were left by their last flow; `health`:
+    /// checks found a backend in another state; `panic`: a service's health begins or ends to be ignored; `behind`: the maps could not be brought to the desired state, and it is tried again.
     pub event: &'static str,
     /// To what, like `web/b1`; empty: to all.
     pub target: String,

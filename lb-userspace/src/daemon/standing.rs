@@ -1,31 +1,50 @@
-//! What the maps do not say of backends: which of them drain, count as dead, or leave.
+//! What the maps do not say of backends: which of them drain, count as dead, or leave, and what their checks say.
 
+use super::vitals::Vitals;
 use crate::{
     state::{DesiredBackend, DesiredService, Standing},
-    view::Report,
+    view::{BackendRow, Report},
+    weight::WEIGHT_SCALE,
 };
 use lb_common::backend::Forwarding;
 use std::net::SocketAddr;
 
 /// The rows with the state of each backend as the daemon knows it.
-pub(super) fn told(mut report: Report, desired: &[DesiredService]) -> Report {
+pub(super) fn told(mut report: Report, desired: &[DesiredService], vitals: &Vitals) -> Report {
+    for row in &mut report.services {
+        row.panic = vitals.panics(&row.service);
+    }
     for row in &mut report.backends {
         let service = desired.iter().find(|service| service.name == row.service);
-        let standing = service.and_then(|service| {
+        let backend = service.and_then(|service| {
             let mut those = service.backends.iter().filter(|backend| backend.name == row.backend);
-            those.find(|backend| shown(service, backend) == row.address).map(|backend| backend.standing)
+            those.find(|backend| shown(service, backend) == row.address)
         });
-        let word = match standing {
-            Some(Standing::Serving) => continue,
-            Some(Standing::Draining) => "draining",
-            Some(Standing::Failing) => "failing",
-            Some(Standing::Down) => "down",
-            None => "leaving",
-        };
-        row.state = word.into();
-        row.effective_weight = 0;
+        if backend.is_some() {
+            row.health = vitals.ledger().row(&row.service, &row.backend);
+        }
+        tell(row, backend);
     }
     report
+}
+
+/// State and weight of a row, as the daemon knows them.
+fn tell(row: &mut BackendRow, backend: Option<&DesiredBackend>) {
+    let word = match backend.map(|backend| (backend.standing, backend.weight)) {
+        Some((Standing::Draining, _)) => "draining",
+        // The operator's word, whatever the checks say.
+        Some((_, 0)) => "disabled",
+        Some((Standing::Failing, _)) => "failing",
+        Some((Standing::Down, _)) => "down",
+        None => "leaving",
+        Some((Standing::Serving, _)) => {
+            let share = backend.filter(|_| row.effective_weight > 0.0).map_or(0, |backend| backend.share);
+            row.effective_weight = f64::from(share) / f64::from(WEIGHT_SCALE);
+            return;
+        }
+    };
+    row.state = word.into();
+    row.effective_weight = 0.0;
 }
 
 /// The address as the rows write it.

@@ -4,11 +4,13 @@ use super::{
     RESYNC,
     balancer::{Balancer, now},
     commands::{Done, Failed, Request, Write},
+    moves::Cause,
     reload::{Reload, new_config},
 };
 use crate::{
     audit::Deed,
     config::rules::Refusal,
+    health::target::Target,
     neighbour::Resolver,
     plan::{Plan, Report},
     state::{Change, State},
@@ -23,6 +25,8 @@ struct Prepared {
     plan: Plan,
     notes: Vec<String>,
     reload: Option<Reload>,
+    /// Who is checked from then on.
+    targets: Vec<Target>,
     /// The program that it needs, as bits of [`lb_common::meta::features`].
     features: u32,
 }
@@ -129,12 +133,13 @@ impl Balancer {
             }
             return Err(failed(error));
         }
-        let Prepared { state, plan, reload, .. } = prepared;
+        let Prepared { state, plan, reload, targets, .. } = prepared;
         self.state = state;
+        self.check(targets);
         self.changes += 1;
         info!("{} {target} by uid {} (pid {})", write.action(), who.uid, who.pid);
         self.events.tell(write.action(), target, after);
-        let carried_out = self.carry_out(&plan);
+        let carried_out = self.carry_out(&plan, Some(Cause::Operator));
         let reloaded = reload.map_or(Ok(()), |reload| self.take_over(reload));
         carried_out.and(reloaded).map_err(|error| {
             Failed::Machine(format!(
@@ -178,6 +183,8 @@ impl Balancer {
                 reload = Some(prepared);
             }
         }
+        let targets = self.vitals.targets(state.services(), matches!(write, Write::Reload));
+        let targets = targets.map_err(|error| Refusal(error.to_string()))?;
         let known: BTreeSet<IpAddr> = self.state.addresses().into_iter().collect();
         let new = state.addresses().into_iter().filter(|address| !known.contains(address)).collect();
         introduce(resolver, &mut state, new).await?;
@@ -186,7 +193,7 @@ impl Balancer {
             tell_if_silent(&state, &mut plan.report, service, backend.address);
         }
         let features = state.features() | reload.as_ref().map_or(0, |reload| reload.features);
-        Ok(Prepared { state, plan, notes, reload, features })
+        Ok(Prepared { state, plan, notes, reload, targets, features })
     }
 
     /// Has the program do what the state asks for: one that can do more replaces it on every link at once.

@@ -203,7 +203,8 @@ impl Board {
             entry.cause = Some(failure.clone());
         }
         let (id, state) = (entry.target.id.clone(), entry.machine.state());
-        events.push(Event::Checked(Checked { id, at: now, state, report }));
+        let recovered_at = entry.machine.recovered_at();
+        events.push(Event::Checked(Checked { id, at: now, state, recovered_at, report }));
         events.extend(transition.map(|transition| entry.change(Some(transition), now)));
         self.deadlines.extend(entry.machine.deadline().map(|at| Reverse((at, key))));
         events

@@ -40,6 +40,8 @@ pub struct Checked {
     pub at: Instant,
     /// The backend's state after it.
     pub state: State,
+    /// As in [`Change::recovered_at`].
+    pub recovered_at: Option<Instant>,
     /// What it found.
     pub report: Report,
 }

@@ -17,6 +17,7 @@
 //! | [`machine`] | rise and fall of one backend: pure |
 //! | [`schedule`] | when a check is due: pure |
 //! | [`board`] | all backends together: pure |
+//! | [`ledger`] | what is to be shown of it all: pure |
 //! | [`threshold`] | when a service's health is not believed: pure |
 //! | [`iso8583`] | messages of ISO 8583: pure |
 //! | [`probe`] | one check of one backend, over a socket |
@@ -45,6 +46,7 @@
 pub mod board;
 pub mod event;
 pub mod iso8583;
+pub mod ledger;
 pub mod machine;
 pub mod probe;
 pub mod report;

@@ -6,7 +6,7 @@ use super::{
     via::Way,
 };
 use crate::config::{Health, Service, Start, Via};
-use std::{fmt, net::SocketAddr, sync::Arc};
+use std::{collections::HashMap, fmt, net::SocketAddr, sync::Arc};
 
 /// Name of a service and of one of its backends.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -49,12 +49,27 @@ pub struct TargetError {
 /// # Errors
 /// [`TargetError`] of the first service whose certificates cannot be read.
 pub fn targets(services: &[Service]) -> Result<Vec<Target>, TargetError> {
+    targets_beside(&[], services)
+}
+
+/// As [`targets`]; checks that are the same as those of `known` are taken from there, and their certificates not read again: a file
+/// that went away meanwhile is no reason to refuse a change of something else.
+///
+/// # Errors
+/// As [`targets`], of services whose checks are new.
+pub fn targets_beside(known: &[Target], services: &[Service]) -> Result<Vec<Target>, TargetError> {
+    let known: HashMap<&str, &Target> = known.iter().map(|target| (&*target.id.service, target)).collect();
     let mut targets = Vec::new();
     for service in services {
         let Some(health) = &service.health else { continue };
-        let probe =
-            Probe::new(health).map_err(|cause| TargetError { service: service.name.clone(), cause })?;
-        let (health, probe) = (Arc::new(health.clone()), Arc::new(probe));
+        let same = known.get(service.name.as_str()).filter(|target| *target.health == *health);
+        let probe = match same {
+            Some(target) => Arc::clone(&target.probe),
+            None => Arc::new(
+                Probe::new(health).map_err(|cause| TargetError { service: service.name.clone(), cause })?,
+            ),
+        };
+        let health = Arc::new(health.clone());
         let name: Arc<str> = service.name.as_str().into();
         for backend in &service.backends {
             let port = health.port.unwrap_or_else(|| service.port_of(backend));

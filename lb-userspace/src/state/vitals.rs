@@ -60,8 +60,11 @@ impl State {
         let have = have.and_then(|service| service.backends.iter().find(|have| have.name == backend));
         // Of a backend that was just taken out, or a service that is not checked any more.
         let Some(have) = have else { return false };
-        let vital = Vital { state, tried, recovered_at, place: place(have) };
-        self.vitals.entry(service).or_default().insert(backend, vital) != Some(vital)
+        let place = place(have);
+        let own = self.vitals.entry(service).or_default();
+        let tried = tried || own.get(&backend).is_some_and(|before| before.tried && before.place == place);
+        let vital = Vital { state, tried, recovered_at, place };
+        own.insert(backend, vital) != Some(vital)
     }
 
     /// The state that checks found a backend in; of one that is not checked yet what it begins as; `None`: it never is.
