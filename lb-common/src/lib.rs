@@ -9,6 +9,7 @@
 
 pub mod answer;
 pub mod backend;
+pub mod bench;
 pub mod counters;
 pub mod decap;
 pub mod flow;

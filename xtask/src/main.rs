@@ -3,6 +3,7 @@
 //! `setup` finds or installs what the others need; they call it by themselves, and it is silent when nothing
 //! is missing.
 
+mod bench;
 mod build;
 mod checks;
 mod demo;
@@ -67,6 +68,12 @@ enum Command {
         #[arg(last = true)]
         arguments: Vec<OsString>,
     },
+    /// What a packet costs in the balancer, over one that is sent back at once. Needs root.
+    Bench {
+        /// Passed on to the bench; `--help` names them.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
     /// The verifier's test and the packet fixtures on older kernels of Debian's, each under QEMU's software emulation.
     Kernels {
         /// This kernel alone.
@@ -103,6 +110,7 @@ fn run(command: Command) -> Result<()> {
         Command::Demo { .. } => demo::run(&workspace, None),
         Command::Soak { minutes } => demo::soak(&workspace, minutes),
         Command::Simulate { arguments } => simulate::run(&workspace, &arguments),
+        Command::Bench { arguments } => bench::run(&workspace, &arguments),
         Command::Kernels { only } => kernels::run(&workspace, only.as_deref()),
         Command::Ci => test::run(&workspace, &[], true),
         Command::Deny => checks::deny(&workspace),

@@ -8,3 +8,6 @@ pub static PASS: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/
 
 /// The decapsulator of a backend: program `decap` and its maps.
 pub static DECAP: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/decap"));
+
+/// The bench's harness: programs `harness`, `zero` and `sink`, and the maps HARNESS and PROGRAMS.
+pub static BENCH: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/bench"));

@@ -1,0 +1,4 @@
+//! What is shown and written.
+
+pub mod chart;
+pub mod table;
