@@ -10,10 +10,7 @@ use crate::{
     sample,
     send::{self, Failure},
 };
-use aya_ebpf::{
-    bindings::{xdp_action, xdp_md},
-    programs::XdpContext,
-};
+use aya_ebpf::{bindings::xdp_md, programs::XdpContext};
 use lb_common::{
     backend::{Backend, Departure, Forwarding, LinkAddress},
     counters::{DropReason, PassReason, Verdict},
@@ -44,7 +41,7 @@ use network_types::{
 /// Addresses a packet to its backend, where the mode is nat; nothing is changed when it cannot go there.
 #[inline(always)]
 pub fn to_backend(ctx: &XdpContext, index: BackendIndex, backend: &Backend) -> Result<(), Failure> {
-    if !maps::enabled(features::NAT) || backend.forwarding != Forwarding::Nat as u8 {
+    if backend.forwarding != Forwarding::Nat as u8 {
         return Ok(());
     }
     match nat_to_backend(ctx.ctx, index.into()) {
@@ -65,10 +62,6 @@ const NOT_PARSED: u64 = 3;
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn nat_to_backend(ctx: *mut xdp_md, backend: u64) -> u64 {
-    // A global function is verified also where nobody calls it, and its stack counts: without NAT there is nothing of it.
-    if !maps::enabled(features::NAT) {
-        return NOT_PARSED;
-    }
     let ctx = &XdpContext::new(ctx);
     let Some(backend) = maps::backend(backend as BackendIndex) else { return NOT_PARSED };
     let mut cursor = send::frame(ctx);
@@ -109,10 +102,6 @@ fn aim<E: Ends, T: IpHeader>(
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn nat_answer(ctx: *mut xdp_md) -> u32 {
-    // As in `nat_to_backend`.
-    if !maps::enabled(features::NAT) {
-        return xdp_action::XDP_PASS;
-    }
     let ctx = &XdpContext::new(ctx);
     let (bytes, beyond) = send::lengths(ctx);
     let outcome = send_answer(ctx, beyond);

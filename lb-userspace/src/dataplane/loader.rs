@@ -12,14 +12,20 @@ use aya::{
     sys::is_program_supported,
 };
 use aya_obj::programs::XdpAttachType;
-use lb_common::{ABI_VERSION, hash::expand_key, meta::Meta};
+use lb_common::{
+    ABI_VERSION,
+    hash::expand_key,
+    meta::{Meta, features},
+};
 use std::{
     fs, io,
     path::{Path, PathBuf},
 };
 
-/// Name of the program in the object and in `bpftool prog`.
+/// Name of the program of services without nat, in the object and in `bpftool prog`.
 pub const PROGRAM: &str = "balancer";
+/// The same with nat.
+pub const PROGRAM_NAT: &str = "balancer_nat";
 
 /// Pin of the program.
 const PROGRAM_PIN: &str = "program";
@@ -247,8 +253,9 @@ fn load_object(pin_dir: &Path, sizes: Sizes, wanted: Specialisation) -> Result<(
         .override_global(aya_log::LEVEL, &wanted.log_level, true)
         .load(object::BALANCER)
         .map_err(|error| Error::Load(chain(&error)))?;
+    let name = if wanted.features & features::NAT == 0 { PROGRAM } else { PROGRAM_NAT };
     let program =
-        object.program_mut(PROGRAM).ok_or_else(|| Error::Load("the object has no program".to_owned()))?;
+        object.program_mut(name).ok_or_else(|| Error::Load("the object has no program".to_owned()))?;
     let program: &mut Xdp = program.try_into().map_err(|error: ProgramError| Error::Load(chain(&error)))?;
     program.load().map_err(|error| Error::Load(chain(&error)))?;
     let owned = reopen(pin_dir, program)?;
