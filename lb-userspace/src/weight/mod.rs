@@ -13,6 +13,7 @@ mod law;
 mod member;
 mod normalise;
 mod output;
+mod passive;
 mod sample;
 mod standing;
 
@@ -23,6 +24,7 @@ pub use figures::{CapacityGain, Figures};
 pub use law::{Law, LawError, LawProblem};
 pub use member::{Health, Member};
 pub use output::{BackendWeight, Mode, WEIGHT_SCALE, Weights};
+pub use passive::{Passive, Waiting};
 pub use sample::{Outcome, Sample};
 pub use standing::{Clamp, Freeze, Standing};
 
