@@ -10,6 +10,8 @@ pub mod moves;
 mod reload;
 mod standing;
 pub mod vitals;
+mod privileges;
+mod supervisor;
 mod writes;
 
 use crate::{
@@ -27,7 +29,9 @@ use balancer::Balancer;
 use events::Events;
 use kept::Records;
 use looks::Looks;
+pub use privileges::KEPT;
 use std::{path::PathBuf, time::Duration};
+use supervisor::Supervisor;
 use tokio::{
     signal::unix::{SignalKind, signal},
     time::{MissedTickBehavior, interval},
@@ -73,6 +77,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let mut ended = signal(SignalKind::terminate())?;
     let mut interrupted = signal(SignalKind::interrupt())?;
     let mut hung_up = signal(SignalKind::hangup())?;
+    let mut supervisor = Supervisor::new();
     let resolver = Resolver::new()?;
     let mut watch = Watch::new()?;
     let mut narrow = mtu::Warnings::new(&interfaces(&resolver, &config).await?);
@@ -102,12 +107,15 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let interfaces = interfaces.inspect_err(|_| balancer.undo(&config.daemon.pin_dir))?;
     balancer.start(&config, &interfaces).inspect_err(|_| balancer.undo(&config.daemon.pin_dir))?;
     state_dir.keep();
+    // Before anything else runs: threads that were started earlier would keep what they have.
+    privileges::drop_others()?;
     let mut packet_log = balancer.packet_log()?;
     let mut checks = balancer.begin_checks(targets);
     let mut looks = Looks::new(&resolver);
     let _metrics = metrics.map(|listener| api::metrics::Metrics::serve(listener, commands.clone()));
     let _api = Api::serve(socket, commands);
     info!("ready");
+    supervisor.ready();
 
     let mut resync = interval(RESYNC);
     let mut read_log = interval(READ_LOG);
@@ -127,7 +135,12 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
             }
             _ = read_log.tick(), if packet_log.is_some() => packet_log.iter_mut().for_each(EbpfLogger::flush),
             Some(command) = asked.recv() => balancer.answer(&resolver, command).await,
-            _ = hung_up.recv() => balancer.reload(&resolver).await,
+            _ = hung_up.recv() => {
+                supervisor.reloading();
+                balancer.reload(&resolver).await;
+                supervisor.ready();
+            }
+            () = supervisor.due() => supervisor.alive(),
             _ = sweep.tick() => balancer.sweep(),
             _ = resync.tick() => looks.want(true, || balancer.state.addresses()),
             _ = retry.tick(), if balancer.silent => looks.want(true, || balancer.state.addresses()),
@@ -136,6 +149,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
             packet_log = balancer.packet_log()?;
         }
     }
+    supervisor.stopping();
     let pin_dir = config.daemon.pin_dir.display();
     info!("ends; the program stays attached, `xdp-lb --pin-dir {pin_dir} detach --all` removes it");
     Ok(())

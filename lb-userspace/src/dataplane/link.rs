@@ -74,7 +74,8 @@ impl Links {
             .filter_map(Result::ok)
             .find(|program| program.id() == id)
             .and_then(|program| program.name_as_str().map(str::to_owned))
-            .unwrap_or_default();
+            // Only CAP_SYS_ADMIN may look at programs by their number, which the daemon gives up.
+            .unwrap_or_else(|| "name not readable".to_owned());
         Err(Error::Occupied { interface: interface.name.clone(), program, id })
     }
 
