@@ -5,8 +5,9 @@ use crate::{hex::sha256, state_dir::store::Contents};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, value::RawValue};
 use std::{
-    fs,
+    fmt, fs,
     io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _},
+    net::IpAddr,
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     time::SystemTime,
@@ -17,13 +18,33 @@ pub const FILE: &str = "audit.jsonl";
 /// What the first entry has in the place of the hash of the one before.
 const BEGINNING: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
-/// Who asks, as the kernel says (`SO_PEERCRED`, unix(7)).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Who {
-    /// The user.
-    pub uid: u32,
-    /// The process, 0 when it is in no namespace that the daemon sees.
-    pub pid: i32,
+/// Who asks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Who {
+    /// A process of this machine, as the kernel says (`SO_PEERCRED`, unix(7)).
+    Process {
+        /// The user.
+        uid: u32,
+        /// The process, 0 when it is in no namespace that the daemon sees.
+        pid: i32,
+    },
+    /// Somebody over TLS.
+    Certificate {
+        /// Subject of the certificate that was shown (RFC 4514).
+        certificate: String,
+        /// Where the connection came from.
+        address: IpAddr,
+    },
+}
+
+impl fmt::Display for Who {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Process { uid, pid } => write!(f, "uid {uid} (pid {pid})"),
+            Self::Certificate { certificate, address } => write!(f, "{certificate} ({address})"),
+        }
+    }
 }
 
 /// What was done.
@@ -257,7 +278,7 @@ mod tests {
 
     fn deed(number: u32) -> Deed {
         Deed {
-            who: Who { uid: 1000, pid: 42 },
+            who: Who::Process { uid: 1000, pid: 42 },
             action: "backend set".to_owned(),
             target: "web/b1".to_owned(),
             before: json!({ "weight": number }),

@@ -91,6 +91,10 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     resolve_first(&resolver, &mut state, &mut narrow).await?;
 
     let socket = api::socket::bind(&config.daemon.api).await?;
+    let tls = match &config.daemon.api_tls {
+        Some(tls) => Some(api::tls::bind(tls).await?),
+        None => None,
+    };
     let metrics = match config.daemon.metrics {
         Some(address) => Some(api::metrics::bind(address).await?),
         None => None,
@@ -113,6 +117,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let mut checks = balancer.begin_checks(targets);
     let mut looks = Looks::new(&resolver);
     let _metrics = metrics.map(|listener| api::metrics::Metrics::serve(listener, commands.clone()));
+    let _api_tls = tls.map(|listener| Api::serve_tls(listener, commands.clone()));
     let _api = Api::serve(socket, commands);
     info!("ready");
     supervisor.ready();

@@ -16,9 +16,10 @@ use prometheus::{
     proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType},
 };
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// What the daemon knows of itself.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct About {
     /// Version of the daemon.
     pub version: String,

@@ -15,9 +15,10 @@ use lb_common::{
 };
 use serde::Serialize;
 use std::{borrow::Cow, collections::HashMap, net::SocketAddr, path::Path};
+use utoipa::ToSchema;
 
 /// A service and its counters.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct ServiceRow {
     /// Name of the service.
     pub service: String,
@@ -60,7 +61,7 @@ pub struct ServiceRow {
 }
 
 /// A backend and its counters.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct BackendRow {
     /// Name of the service.
     pub service: String,
@@ -102,7 +103,7 @@ pub struct BackendRow {
 }
 
 /// A verdict and its counters.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct VerdictRow {
     /// `tx`, `redirect`, `pass` or `drop`.
     pub action: &'static str,
@@ -117,7 +118,7 @@ pub struct VerdictRow {
 }
 
 /// All rows.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Report {
     /// Services by name.
     pub services: Vec<ServiceRow>,

@@ -3,17 +3,17 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context as _, Result};
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair};
 use time::OffsetDateTime;
 
-/// An authority that signs certificates of servers.
+/// An authority that signs certificates.
 #[derive(Debug)]
 pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
     pem: String,
 }
 
-/// A server's certificate and key, in PEM.
+/// A certificate and its key, in PEM.
 #[derive(Clone, Debug)]
 pub struct Identity {
     /// The certificate.
@@ -46,7 +46,18 @@ impl Authority {
     /// earlier, until `not_after`.
     pub fn issue(&self, names: &[&str], not_after: OffsetDateTime) -> Result<Identity> {
         let names: Vec<String> = names.iter().map(ToString::to_string).collect();
-        let mut params = CertificateParams::new(names).context("not a name for a certificate")?;
+        self.sign(CertificateParams::new(names).context("not a name for a certificate")?, not_after)
+    }
+
+    /// A certificate for a client of this common name.
+    pub fn issue_to(&self, name: &str, not_after: OffsetDateTime) -> Result<Identity> {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, name);
+        self.sign(params, not_after)
+    }
+
+    fn sign(&self, mut params: CertificateParams, not_after: OffsetDateTime) -> Result<Identity> {
         params.not_before = not_after.min(OffsetDateTime::now_utc()) - time::Duration::DAY;
         params.not_after = not_after;
         let key = KeyPair::generate().context("cannot make a key")?;

@@ -4,6 +4,7 @@
 //! * [`fixture`]: packet in, verdict, packet out and counters, through `BPF_PROG_TEST_RUN`
 //! * [`certificate`]: certificates of an authority made for a test
 //! * [`config`]: the balancer's configuration for a bed
+//! * [`api`] and [`api_tls`]: the balancer's API on its socket, and over TLS
 //! * [`ask`]: what the balancer and the kernel say about it
 //! * [`iso8583_host`]: a host of ISO 8583 with a service time
 //! * [`load`]: a bounded number of TCP connections from the client, counted by the backend that answered
@@ -16,6 +17,7 @@
 //! * [`wait`]: waiting for a condition, with a deadline
 
 pub mod api;
+pub mod api_tls;
 pub mod ask;
 pub mod bed;
 pub mod certificate;

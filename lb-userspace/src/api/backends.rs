@@ -1,6 +1,7 @@
 //! Writes of backends.
 
 use super::{
+    document::{DryRun, Failing, IfMatch, Named as Missing, Now, WithBody, Writing},
     error::ApiError,
     rows::{AddBackend, Changed, DrainBackend, SetBackend},
     writer::{Writer, etag},
@@ -25,7 +26,22 @@ type Named = Result<Path<(String, String)>, PathRejection>;
 /// A weight that the configuration would give too.
 const DEFAULT_WEIGHT: i64 = 100;
 
-/// `POST`: adds a backend.
+/// Adds a backend.
+#[utoipa::path(
+    post,
+    path = "/v1/services/{service}/backends",
+    tag = "backends",
+    params(("service" = String, Path, description = "Name of the service"), DryRun, IfMatch),
+    request_body(content = AddBackend),
+    responses(
+        (status = 201, description = "Added", body = Changed, headers(("ETag" = String, description = "Tag of the service, for `If-Match`"))),
+        (status = 200, description = "With `dry_run`: what it would do", body = Changed, headers(("ETag" = String, description = "Tag of the service, for `If-Match`"))),
+        Writing,
+        Missing,
+        Failing,
+        WithBody,
+    )
+)]
 pub async fn add(
     State(daemon): State<Handle>,
     path: Result<Path<String>, PathRejection>,
@@ -43,7 +59,21 @@ pub async fn add(
     Ok((status, tag, changed))
 }
 
-/// `PATCH`: gives a backend another weight.
+/// Gives a backend another weight; one that drains serves again.
+#[utoipa::path(
+    patch,
+    path = "/v1/services/{service}/backends/{backend}",
+    tag = "backends",
+    params(("service" = String, Path, description = "Name of the service"), ("backend" = String, Path, description = "Name of the backend"), DryRun, IfMatch),
+    request_body(content = SetBackend),
+    responses(
+        (status = 200, description = "What it did; with `dry_run` what it would do", body = Changed, headers(("ETag" = String, description = "Tag of the service, for `If-Match`"))),
+        Writing,
+        Missing,
+        Failing,
+        WithBody,
+    )
+)]
 pub async fn set(
     State(daemon): State<Handle>,
     path: Named,
@@ -55,7 +85,21 @@ pub async fn set(
     carry_out(&daemon, writer, Change::SetWeight { service, backend, weight }).await
 }
 
-/// `POST .../drain`: no new connections. A body is not needed.
+/// Lets a backend drain: no new connections. A body is not needed.
+#[utoipa::path(
+    post,
+    path = "/v1/services/{service}/backends/{backend}/drain",
+    tag = "backends",
+    params(("service" = String, Path, description = "Name of the service"), ("backend" = String, Path, description = "Name of the backend"), DryRun, IfMatch),
+    request_body(content = Option<DrainBackend>),
+    responses(
+        (status = 200, description = "What it did; with `dry_run` what it would do", body = Changed, headers(("ETag" = String, description = "Tag of the service, for `If-Match`"))),
+        Writing,
+        Missing,
+        Failing,
+        WithBody,
+    )
+)]
 pub async fn drain(
     State(daemon): State<Handle>,
     path: Named,
@@ -68,7 +112,19 @@ pub async fn drain(
     carry_out(&daemon, writer, Change::Drain { service, backend, deadline }).await
 }
 
-/// `DELETE`: takes a backend out.
+/// Takes a backend out.
+#[utoipa::path(
+    delete,
+    path = "/v1/services/{service}/backends/{backend}",
+    tag = "backends",
+    params(("service" = String, Path, description = "Name of the service"), ("backend" = String, Path, description = "Name of the backend"), Now, DryRun, IfMatch),
+    responses(
+        (status = 200, description = "What it did; with `dry_run` what it would do", body = Changed, headers(("ETag" = String, description = "Tag of the service, for `If-Match`"))),
+        Writing,
+        Missing,
+        Failing,
+    )
+)]
 pub async fn remove(State(daemon): State<Handle>, path: Named, writer: Writer) -> Answer {
     let Path((service, backend)) = path?;
     let now = writer.options.now;

@@ -1,6 +1,7 @@
 //! The configuration in force, and writes of whole services.
 
 use super::{
+    document::{DryRun, ErrorBody, Failing, IfMatch, Named, WithBody, Writing},
     error::ApiError,
     rows::Applied,
     writer::{Writer, etag},
@@ -20,23 +21,67 @@ use axum::{
 
 type Answer = Result<(HeaderMap, Json<Applied>), ApiError>;
 
-/// `GET /v1/config`: the file with all that was changed since, without the secret.
+/// The file with all that was changed since, without the secret.
+#[utoipa::path(
+    get,
+    path = "/v1/config",
+    tag = "configuration",
+    responses(
+        (status = 200, description = "What is in force", body = WrittenConfig, headers(("ETag" = String, description = "Tag of the configuration, for `If-Match`"))),
+        Failing,
+    )
+)]
 pub async fn show(State(daemon): State<Handle>) -> Result<(HeaderMap, Json<WrittenConfig>), ApiError> {
     let in_force = daemon.in_force().await?;
     Ok((etag(Some(&in_force.tag)), Json(in_force.config)))
 }
 
-/// `GET /v1/config/diff`: where the file says something else now.
+/// Where the file says something else now.
+#[utoipa::path(
+    get,
+    path = "/v1/config/diff",
+    tag = "configuration",
+    responses(
+        (status = 200, description = "What differs", body = Vec<Difference>),
+        (status = 422, description = "The file is not valid", body = ErrorBody),
+        Failing,
+    )
+)]
 pub async fn differences(State(daemon): State<Handle>) -> Result<Json<Vec<Difference>>, ApiError> {
     Ok(Json(daemon.differences().await?))
 }
 
-/// `POST /v1/reload`: reads the file again.
+/// Reads the file again.
+#[utoipa::path(
+    post,
+    path = "/v1/reload",
+    tag = "configuration",
+    params(DryRun, IfMatch),
+    responses(
+        (status = 200, description = "What it did; with `dry_run` what it would do", body = Applied, headers(("ETag" = String, description = "Tag of the configuration, for `If-Match`"))),
+        Writing,
+        Failing,
+    )
+)]
 pub async fn reload(State(daemon): State<Handle>, writer: Writer) -> Answer {
     carry_out(&daemon, writer, Write::Reload).await
 }
 
-/// `POST /v1/services`: adds a service, as the configuration would write it.
+/// Adds a service, as the configuration would write it.
+#[utoipa::path(
+    post,
+    path = "/v1/services",
+    tag = "services",
+    params(DryRun, IfMatch),
+    request_body(content = WrittenService),
+    responses(
+        (status = 201, description = "Added", body = Applied, headers(("ETag" = String, description = "Tag of the service, for `If-Match`"))),
+        (status = 200, description = "With `dry_run`: what it would do", body = Applied, headers(("ETag" = String, description = "Tag of the service, for `If-Match`"))),
+        Writing,
+        Failing,
+        WithBody,
+    )
+)]
 pub async fn add_service(
     State(daemon): State<Handle>,
     writer: Writer,
@@ -48,7 +93,19 @@ pub async fn add_service(
     Ok((status, tag, applied))
 }
 
-/// `DELETE /v1/services/{service}`: takes a service out, with the connections that it has.
+/// Takes a service out, with the connections that it has.
+#[utoipa::path(
+    delete,
+    path = "/v1/services/{service}",
+    tag = "services",
+    params(("service" = String, Path, description = "Name of the service"), DryRun, IfMatch),
+    responses(
+        (status = 200, description = "What it did; with `dry_run` what it would do", body = Applied),
+        Writing,
+        Named,
+        Failing,
+    )
+)]
 pub async fn remove_service(
     State(daemon): State<Handle>,
     path: Result<Path<String>, PathRejection>,

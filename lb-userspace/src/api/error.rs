@@ -1,5 +1,6 @@
 //! Errors as the API answers them: `{"error": "what, where, and what to do"}`.
 
+use super::document::ErrorBody;
 use crate::{config::rules::Refusal, daemon::commands::Failed};
 use axum::{
     Json,
@@ -7,7 +8,6 @@ use axum::{
     http::{Method, StatusCode, Uri},
     response::{IntoResponse, Response},
 };
-use serde_json::json;
 
 /// An answer that is an error.
 #[derive(Debug)]
@@ -74,7 +74,7 @@ impl From<PathRejection> for ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        (self.0, Json(json!({ "error": self.1 }))).into_response()
+        (self.0, Json(ErrorBody { error: self.1 })).into_response()
     }
 }
 

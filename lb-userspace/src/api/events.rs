@@ -10,6 +10,14 @@ use serde_json::json;
 use tokio::sync::broadcast::error::RecvError;
 
 /// Tells what happens from now on, for as long as the reader reads.
+#[utoipa::path(
+    get,
+    path = "/v1/events",
+    tag = "events",
+    responses(
+        (status = 200, description = "Events until the reader goes; the data of each is as said here, or `{\"missed\": 3}` of one named `missed`", body = Happened, content_type = "text/event-stream"),
+    )
+)]
 pub async fn stream(State(daemon): State<Handle>) -> Sse<impl Stream<Item = Result<Event, axum::Error>>> {
     let events = unfold(daemon.listen(), async |mut listener| {
         let event = match listener.recv().await {

@@ -1,7 +1,8 @@
-//! Paths, and what reads.
+//! Paths, and what reads. The document of the API is made of the same list.
 
 use super::{
     backends, config,
+    document::{self, Failing, Named},
     error::{self, ApiError},
     events,
     rows::{Stats, Tracking},
@@ -15,38 +16,66 @@ use axum::{
     Json, Router,
     extract::{Path, State, rejection::PathRejection},
     http::HeaderMap,
-    routing::{get, patch, post},
 };
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 type Answer<T> = Result<Json<T>, ApiError>;
 
 /// All paths.
 pub fn router(daemon: Handle) -> Router {
-    Router::new()
-        .route("/v1/services", get(services).post(config::add_service))
-        .route("/v1/services/{service}", get(service).delete(config::remove_service))
-        .route("/v1/services/{service}/backends", get(backends).post(backends::add))
-        .route(
-            "/v1/services/{service}/backends/{backend}",
-            patch(backends::set).get(backend).delete(backends::remove),
-        )
-        .route("/v1/services/{service}/backends/{backend}/drain", post(backends::drain))
-        .route("/v1/stats", get(stats))
-        .route("/v1/tracking", get(tracking))
-        .route("/v1/config", get(config::show))
-        .route("/v1/config/diff", get(config::differences))
-        .route("/v1/reload", post(config::reload))
-        .route("/v1/events", get(events::stream))
-        .fallback(error::no_such_path)
-        .method_not_allowed_fallback(error::no_such_method)
-        .with_state(daemon)
+    let (router, _) = all().split_for_parts();
+    router.fallback(error::no_such_path).method_not_allowed_fallback(error::no_such_method).with_state(daemon)
 }
 
+/// The document of all paths.
+pub fn document() -> utoipa::openapi::OpenApi {
+    all().into_openapi()
+}
+
+/// The one list: what is not in it is neither served nor documented.
+pub(super) fn all() -> OpenApiRouter<Handle> {
+    OpenApiRouter::with_openapi(document::whole())
+        .routes(routes!(services, config::add_service))
+        .routes(routes!(service, config::remove_service))
+        .routes(routes!(backends, backends::add))
+        .routes(routes!(backend, backends::set, backends::remove))
+        .routes(routes!(backends::drain))
+        .routes(routes!(stats))
+        .routes(routes!(tracking))
+        .routes(routes!(config::show))
+        .routes(routes!(config::differences))
+        .routes(routes!(config::reload))
+        .routes(routes!(events::stream))
+        .routes(routes!(document::show))
+}
+
+/// Services, with counters.
+#[utoipa::path(
+    get,
+    path = "/v1/services",
+    tag = "services",
+    responses(
+        (status = 200, description = "All services", body = Vec<ServiceRow>, headers(("ETag" = String, description = "Tag of the configuration, for `If-Match`"))),
+        Failing,
+    )
+)]
 async fn services(State(daemon): State<Handle>) -> Result<(HeaderMap, Json<Vec<ServiceRow>>), ApiError> {
     let tag = daemon.in_force().await?.tag;
     Ok((etag(Some(&tag)), Json(daemon.view().await?.services)))
 }
 
+/// A service, with counters.
+#[utoipa::path(
+    get,
+    path = "/v1/services/{service}",
+    tag = "services",
+    params(("service" = String, Path, description = "Name of the service")),
+    responses(
+        (status = 200, description = "The service", body = ServiceRow, headers(("ETag" = String, description = "Tag of the service, for `If-Match`"))),
+        Named,
+        Failing,
+    )
+)]
 async fn service(
     State(daemon): State<Handle>,
     path: Result<Path<String>, PathRejection>,
@@ -58,6 +87,18 @@ async fn service(
     Ok((etag(tags.get(&service).map(String::as_str)), Json(row)))
 }
 
+/// Backends of a service, with state, slots and counters.
+#[utoipa::path(
+    get,
+    path = "/v1/services/{service}/backends",
+    tag = "backends",
+    params(("service" = String, Path, description = "Name of the service")),
+    responses(
+        (status = 200, description = "Its backends", body = Vec<BackendRow>, headers(("ETag" = String, description = "Tag of the service, for `If-Match`"))),
+        Named,
+        Failing,
+    )
+)]
 async fn backends(
     State(daemon): State<Handle>,
     path: Result<Path<String>, PathRejection>,
@@ -68,7 +109,20 @@ async fn backends(
     Ok((etag(tags.get(&service).map(String::as_str)), Json(rows)))
 }
 
+/// A backend, with state, slots and counters.
+///
 /// Of several with the name, as while one of an earlier address leaves, the one that stays.
+#[utoipa::path(
+    get,
+    path = "/v1/services/{service}/backends/{backend}",
+    tag = "backends",
+    params(("service" = String, Path, description = "Name of the service"), ("backend" = String, Path, description = "Name of the backend")),
+    responses(
+        (status = 200, description = "The backend", body = BackendRow),
+        Named,
+        Failing,
+    )
+)]
 async fn backend(
     State(daemon): State<Handle>,
     path: Result<Path<(String, String)>, PathRejection>,
@@ -89,11 +143,31 @@ async fn of(daemon: &Handle, service: &str) -> Result<Report, ApiError> {
     daemon.view().await?.of_service(Some(service)).map_err(|error| ApiError::not_found(error.to_string()))
 }
 
+/// Every counter.
+#[utoipa::path(
+    get,
+    path = "/v1/stats",
+    tag = "counters",
+    responses(
+        (status = 200, description = "Rows of services, backends and verdicts", body = Stats),
+        Failing,
+    )
+)]
 async fn stats(State(daemon): State<Handle>) -> Answer<Stats> {
     let (report, tracking) = (daemon.view().await?, (&daemon.tracking().await?).into());
     Ok(Json(Stats { report, tracking: Some(tracking), daemon: Some(daemon.about().await?) }))
 }
 
+/// Slots by phase, and flows that are remembered.
+#[utoipa::path(
+    get,
+    path = "/v1/tracking",
+    tag = "counters",
+    responses(
+        (status = 200, description = "What the last whole pass of the sweep saw", body = Tracking),
+        Failing,
+    )
+)]
 async fn tracking(State(daemon): State<Handle>) -> Answer<Tracking> {
     Ok(Json((&daemon.tracking().await?).into()))
 }

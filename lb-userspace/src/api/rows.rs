@@ -2,37 +2,44 @@
 
 use crate::{metrics::About, plan, tracking::Figures};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// A backend to be added.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({ "name": "auth-4", "address": "198.18.0.14", "weight": 50 }))]
 pub struct AddBackend {
     /// Its name.
+    #[schema(min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9][A-Za-z0-9._-]*$")]
     pub name: String,
     /// Its address; for nat also with a port.
     pub address: String,
     /// Its weight, 0 to 10,000; 100 unless told.
+    #[schema(minimum = 0, maximum = 10000)]
     pub weight: Option<i64>,
 }
 
 /// What changes of a backend.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({ "weight": 50 }))]
 pub struct SetBackend {
     /// The new weight, 0 to 10,000.
+    #[schema(minimum = 0, maximum = 10000)]
     pub weight: i64,
 }
 
 /// How a backend drains.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({ "deadline": "5m" }))]
 pub struct DrainBackend {
     /// After so long, like `5m`, it counts as dead; without it, it keeps its connections until they end.
     pub deadline: Option<String>,
 }
 
 /// What a change does, or would do, to its service.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Changed {
     /// Name of the service.
     pub service: String,
@@ -54,7 +61,7 @@ pub struct Changed {
 }
 
 /// What a change does to a backend.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct ChangedBackend {
     /// Its name.
     pub backend: String,
@@ -91,7 +98,7 @@ impl Changed {
 }
 
 /// What a write of whole services does, or would do.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Applied {
     /// Whether nothing was changed.
     pub dry_run: bool,
@@ -117,7 +124,7 @@ impl Applied {
 }
 
 /// Every counter.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Stats {
     /// Rows of services, backends and verdicts.
     #[serde(flatten)]
@@ -129,7 +136,7 @@ pub struct Stats {
 }
 
 /// What the last whole pass of the sweep saw.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Tracking {
     /// Whole passes since the daemon began.
     pub passes: u64,
@@ -152,7 +159,7 @@ pub struct Tracking {
 }
 
 /// The slots of a service.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct ServiceTracking {
     /// Name of the service.
     pub service: String,

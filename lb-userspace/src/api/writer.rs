@@ -14,13 +14,13 @@ use serde::Deserialize;
 use tokio::net::UnixListener;
 
 /// Who is at the other end of a connection.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Peer(Option<Who>);
+#[derive(Clone, Debug)]
+pub(super) struct Peer(pub Option<Who>);
 
 impl Connected<IncomingStream<'_, UnixListener>> for Peer {
     fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
         let credentials = stream.io().peer_cred().ok();
-        Self(credentials.map(|peer| Who { uid: peer.uid(), pid: peer.pid().unwrap_or_default() }))
+        Self(credentials.map(|peer| Who::Process { uid: peer.uid(), pid: peer.pid().unwrap_or_default() }))
     }
 }
 
@@ -49,9 +49,9 @@ impl<S: Send + Sync> FromRequestParts<S> for Writer {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let Query(options) = Query::<Options>::from_request_parts(parts, state).await?;
-        let peer = parts.extensions.get::<ConnectInfo<Peer>>().and_then(|ConnectInfo(Peer(who))| *who);
+        let peer = parts.extensions.get::<ConnectInfo<Peer>>().and_then(|ConnectInfo(Peer(who))| who.clone());
         // Without a name nobody changes anything.
-        let who = peer.ok_or_else(|| ApiError::forbidden("the kernel does not say who asks"))?;
+        let who = peer.ok_or_else(|| ApiError::forbidden("it is not known who asks"))?;
         Ok(Self { who, if_match: if_match(&parts.headers)?, options })
     }
 }

@@ -8,6 +8,7 @@
 
 mod error;
 mod model;
+pub mod own;
 mod raw;
 pub mod rules;
 mod validate;
@@ -20,11 +21,13 @@ pub const STATE_DIR: &str = validate::STATE_DIR;
 pub const ANSWER_RATE: u32 = validate::ANSWER_RATE;
 
 pub use model::{
-    Algorithm, Backend, Check, CheckType, Choice, Config, Daemon, HashKey, HashOn, Health, Http, Iso8583,
-    LogLevel, Prefix, Protocol, Service, Start, Tls, Tracking, TunnelSource, Via, XdpMode,
+    Algorithm, ApiTls, Backend, Check, CheckType, Choice, Config, Daemon, HashKey, HashOn, Health, Http,
+    Iso8583, LogLevel, Prefix, Protocol, Service, Start, Tls, Tracking, TunnelSource, Via, XdpMode,
 };
 
-pub use written::{WrittenBackend, WrittenConfig, WrittenDaemon, WrittenHealth, WrittenService, validate};
+pub use written::{
+    WrittenApiTls, WrittenBackend, WrittenConfig, WrittenDaemon, WrittenHealth, WrittenService, validate,
+};
 
 use error::Source;
 

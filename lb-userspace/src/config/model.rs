@@ -35,6 +35,8 @@ pub struct Daemon {
     pub hash_key: Option<HashKey>,
     /// Absolute path of the API's Unix socket.
     pub api: PathBuf,
+    /// Where the API is served over TCP; `None`: nowhere.
+    pub api_tls: Option<ApiTls>,
     /// Where metrics and the dashboard are served; `None`: nowhere.
     pub metrics: Option<SocketAddr>,
     /// Least severe level that is logged.
@@ -47,6 +49,19 @@ pub struct Daemon {
     pub answer_rate: u32,
     /// How flows are remembered.
     pub tracking: Tracking,
+}
+
+/// The API over TCP, with TLS and client certificates. The paths are absolute, of PEM files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApiTls {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// The daemon's certificate, with those that lead to its authority.
+    pub certificate: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+    /// The authorities whose certificates may use the API.
+    pub client_ca: PathBuf,
 }
 
 /// How flows are remembered, and for how long. docs/connection-consistency.md says what hangs on it.

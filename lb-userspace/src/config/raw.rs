@@ -42,6 +42,16 @@ pub(super) struct RawDaemon {
     pub learn: Option<Text>,
     pub learn_udp: Option<Text>,
     pub idle: Option<Text>,
+    pub api_tls: Option<Spanned<RawApiTls>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a table")]
+pub(super) struct RawApiTls {
+    pub address: Option<Text>,
+    pub certificate: Option<Text>,
+    pub key: Option<Text>,
+    pub client_ca: Option<Text>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -1,5 +1,6 @@
 //! From the configuration as written to the model. Every problem is kept, so that one run tells them all.
 
+mod api_tls;
 mod health;
 mod nat;
 mod tracking;
@@ -8,6 +9,7 @@ use super::error::{Problem, Source};
 use super::model::{
     Backend, Choice, Config, Daemon, HashOn, LogLevel, Protocol, Service, TunnelSource, XdpMode,
 };
+use super::own;
 use super::raw::{RawBackend, RawConfig, RawDaemon, RawService, RawWeights, Text};
 use super::rules::{self, Checked, MAX_TOTAL_SLOTS, Refusal};
 use lb_common::backend::Forwarding;
@@ -32,6 +34,9 @@ pub(super) fn validate(raw: &RawConfig, source: Source<'_>) -> Result<Config, Ve
     let mut check = Check { source, problems: Vec::new() };
     let daemon = check.daemon(&raw.daemon);
     let services = check.services(&raw.services);
+    if let (Some(daemon), Some(services)) = (&daemon, &services) {
+        check.own(&raw.services, daemon, services);
+    }
     check.problems.sort();
     match (daemon, services) {
         (Some(daemon), Some(services)) if check.problems.is_empty() => Ok(Config { daemon, services }),
@@ -91,6 +96,7 @@ impl Check<'_> {
         let pin_dir = self.or(raw.pin_dir.as_ref(), PIN_DIR.into(), |text| rules::path("pin_dir", text));
         let hash_key = self.or(raw.hash_key.as_ref(), None, |text| rules::hash_key(text).map(Some));
         let api = self.or(raw.api.as_ref(), API.into(), |text| rules::socket_path("api", text));
+        let api_tls = raw.api_tls.as_ref().map_or(Some(None), |raw| self.api_tls(raw).map(Some));
         let listen = |text: &str| rules::listen_address("metrics", text).map(Some);
         let metrics = self.or(raw.metrics.as_ref(), None, listen);
         let log = self.or(raw.log.as_ref(), LogLevel::default(), rules::choice);
@@ -111,6 +117,7 @@ impl Check<'_> {
             pin_dir: pin_dir?,
             hash_key: hash_key?,
             api: api?,
+            api_tls: api_tls?,
             metrics: metrics?,
             log: log?,
             tunnel_source: tunnel_source?,
@@ -118,6 +125,15 @@ impl Check<'_> {
             answer_rate: answer_rate?,
             tracking: tracking?,
         })
+    }
+
+    /// That no service is where the daemon itself listens.
+    fn own(&mut self, raw: &[Spanned<RawService>], daemon: &Daemon, services: &[Service]) {
+        for (raw, service) in raw.iter().zip(services) {
+            let address = raw.get_ref().address.as_ref();
+            let at = address.map_or_else(|| raw.span().start, |address| address.span().start);
+            let _ = self.at(at, own::check(daemon, service));
+        }
     }
 
     fn tunnel_source(&mut self, raw: &[Text]) -> Option<TunnelSource> {

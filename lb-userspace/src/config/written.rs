@@ -6,15 +6,16 @@ mod health;
 pub use health::WrittenHealth;
 
 use super::model::{
-    Algorithm, Backend, Choice as _, Config, Daemon, Prefix, Service, Tracking, TunnelSource,
+    Algorithm, ApiTls, Backend, Choice as _, Config, Daemon, Prefix, Service, Tracking, TunnelSource,
 };
 use super::rules::span;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use utoipa::ToSchema;
 
 /// A whole configuration.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct WrittenConfig {
     /// The daemon's own settings.
     pub daemon: WrittenDaemon,
@@ -24,15 +25,19 @@ pub struct WrittenConfig {
 }
 
 /// The daemon's own settings, without `hash_key`, which is secret.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[expect(missing_docs, reason = "the keys of the configuration, told in the README")]
 pub struct WrittenDaemon {
     pub interfaces: Vec<String>,
     pub xdp_mode: String,
+    #[schema(value_type = String)]
     pub state_dir: PathBuf,
+    #[schema(value_type = String)]
     pub pin_dir: PathBuf,
+    #[schema(value_type = String)]
     pub api: PathBuf,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     pub metrics: Option<SocketAddr>,
     pub log: String,
     pub tunnel_source: Vec<String>,
@@ -42,12 +47,29 @@ pub struct WrittenDaemon {
     pub learn: String,
     pub learn_udp: String,
     pub idle: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_tls: Option<WrittenApiTls>,
+}
+
+/// The API over TCP.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[expect(missing_docs, reason = "the keys of the configuration, told in docs/api.md")]
+pub struct WrittenApiTls {
+    #[schema(value_type = String)]
+    pub address: SocketAddr,
+    #[schema(value_type = String)]
+    pub certificate: PathBuf,
+    #[schema(value_type = String)]
+    pub key: PathBuf,
+    #[schema(value_type = String)]
+    pub client_ca: PathBuf,
 }
 
 /// A service.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "the keys of the configuration, told in the README")]
+#[schema(example = json!({ "name": "wallet", "address": "192.0.2.20:443", "protocol": "tcp", "backend": [{ "name": "w1", "address": "198.18.0.21" }] }))]
 pub struct WrittenService {
     pub name: String,
     pub address: String,
@@ -75,7 +97,7 @@ pub struct WrittenService {
 }
 
 /// A backend.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "the keys of the configuration, told in the README")]
 pub struct WrittenBackend {
@@ -114,6 +136,7 @@ impl From<&Daemon> for WrittenDaemon {
             pin_dir,
             hash_key: _,
             api,
+            api_tls,
             metrics,
             log,
             tunnel_source: TunnelSource { v4, v6 },
@@ -136,7 +159,15 @@ impl From<&Daemon> for WrittenDaemon {
             learn: span(*learn),
             learn_udp: span(*learn_udp),
             idle: span(*idle),
+            api_tls: api_tls.as_ref().map(WrittenApiTls::from),
         }
+    }
+}
+
+impl From<&ApiTls> for WrittenApiTls {
+    fn from(api_tls: &ApiTls) -> Self {
+        let ApiTls { address, certificate, key, client_ca } = api_tls.clone();
+        Self { address, certificate, key, client_ca }
     }
 }
 

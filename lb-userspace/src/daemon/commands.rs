@@ -16,6 +16,7 @@ use crate::{
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use tokio::sync::{broadcast, mpsc, oneshot};
+use utoipa::ToSchema;
 
 /// Requests that wait at most; further ones wait at the sender.
 const WAITING: usize = 64;
@@ -98,7 +99,7 @@ pub struct InForce {
 }
 
 /// Something of which the file says something else than what is in force.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Difference {
     /// Like `web`, `web/b1` or `[daemon]`, with the key.
     pub what: String,

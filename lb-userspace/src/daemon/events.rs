@@ -3,12 +3,13 @@
 use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::broadcast;
+use utoipa::ToSchema;
 
 /// Events that wait for a slow reader at most; it is then told how many it missed.
 const WAITING: usize = 256;
 
 /// Something that happened.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Happened {
     /// Like `backend set`, `reload`; `settled`: slots came to rest, or backends were left by their last flow; `health`:
     /// checks found a backend in another state; `panic`: a service's health begins or ends to be ignored; `behind`: the maps could not be brought to the desired state, and it is tried again.

@@ -32,6 +32,7 @@ pub(super) fn new_config(file: &Path, running: &Daemon) -> Result<Config, Failed
     let fixed = [
         ("state_dir", new.state_dir != running.state_dir),
         ("hash_key", new.hash_key != running.hash_key),
+        ("api_tls", new.api_tls != running.api_tls),
         ("metrics", new.metrics != running.metrics),
         ("log", new.log != running.log),
         ("flows", new.tracking.flows != running.tracking.flows),
@@ -76,7 +77,7 @@ impl Balancer {
 
     /// What SIGHUP asks for. The daemon goes on as it was when the file cannot be taken over.
     pub async fn reload(&mut self, resolver: &Resolver) {
-        let who = Who { uid: nix::unistd::getuid().as_raw(), pid: nix::unistd::getpid().as_raw() };
+        let who = Who::Process { uid: nix::unistd::getuid().as_raw(), pid: nix::unistd::getpid().as_raw() };
         let request = Request { write: Write::Reload, dry_run: false, if_match: None, who };
         match self.write(resolver, request).await {
             Ok(done) => {

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     audit::Deed,
-    config::rules::Refusal,
+    config::{own, rules::Refusal},
     health::target::Target,
     neighbour::Resolver,
     plan::{Plan, Report},
@@ -108,7 +108,7 @@ impl Balancer {
         let target = write.target();
         let after = write.told(&prepared.state);
         let deed = Deed {
-            who,
+            who: who.clone(),
             action: write.action().to_owned(),
             target: target.clone(),
             before: write.told(&self.state),
@@ -122,7 +122,7 @@ impl Balancer {
         self.records.audit(deed).map_err(failed)?;
         if let Err(error) = self.records.keep(&prepared.state) {
             let undone = Deed {
-                who,
+                who: who.clone(),
                 action: format!("{} failed", write.action()),
                 target,
                 before: after,
@@ -137,7 +137,7 @@ impl Balancer {
         self.state = state;
         self.check(targets);
         self.changes += 1;
-        info!("{} {target} by uid {} (pid {})", write.action(), who.uid, who.pid);
+        info!("{} {target} by {who}", write.action());
         self.events.tell(write.action(), target, after);
         let carried_out = self.carry_out(&plan, Some(Cause::Operator));
         let reloaded = reload.map_or(Ok(()), |reload| self.take_over(reload));
@@ -174,7 +174,11 @@ impl Balancer {
                     if self.state.has(change) { Failed::Refused(refusal) } else { Failed::Missing(refusal) }
                 })?;
             }
-            Write::AddService(service) => state.add_service((**service).clone())?,
+            Write::AddService(service) => {
+                state.add_service((**service).clone())?;
+                let added = state.services().iter().filter(|have| have.name == service.name);
+                added.map(|service| own::check(&self.daemon, service)).collect::<Result<(), _>>()?;
+            }
             Write::RemoveService(name) => state.remove_service(name).map_err(Failed::Missing)?,
             Write::Reload => {
                 let config = new_config(&self.file, &self.daemon)?;

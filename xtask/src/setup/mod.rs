@@ -7,6 +7,7 @@ mod commands;
 mod compiler;
 mod linker;
 mod record;
+mod schemathesis;
 
 use anyhow::{Context as _, Result, bail};
 
@@ -76,6 +77,13 @@ const STEPS: &[Step] = &[
         find: |workspace| Ok(cargo_tools::describe_nextest(workspace)),
         doing: "building cargo-nextest (some minutes)",
         install: cargo_tools::install_nextest,
+    },
+    Step {
+        name: "API tester",
+        need: Need::Test,
+        find: schemathesis::describe,
+        doing: "installing schemathesis",
+        install: schemathesis::install,
     },
 ];
 

@@ -122,6 +122,28 @@ fn daemon_values() {
             daemon("tunnel_source = [\"198.18.64.0/18\", \"198.19.0.0/24\"]"),
             "2:36: a second IPv4 prefix in tunnel_source; name one of a family",
         ),
+        (
+            daemon("api_tls = { certificate = \"/a\", key = \"/b\", client_ca = \"/c\" }"),
+            r#"2:11: api_tls has no address; add one like address = "192.0.2.1:9478""#,
+        ),
+        (
+            daemon("api_tls = { address = \"[::1]:1\", key = \"/b\", client_ca = \"/c\" }"),
+            "2:11: api_tls has no certificate; name a PEM file with the daemon's certificate",
+        ),
+        (
+            daemon("api_tls = { address = \"[::1]:1\", certificate = \"/a\", client_ca = \"/c\" }"),
+            "2:11: api_tls has no key; name a PEM file with the key of its certificate",
+        ),
+        (
+            daemon("api_tls = { address = \"[::1]:1\", certificate = \"/a\", key = \"/b\" }"),
+            "2:11: api_tls has no client_ca; name a PEM file with the authority whose certificates may use the API; it is not served without",
+        ),
+        (
+            daemon(
+                "api_tls = { address = \"[::1]:1\", certificate = \"/a\", key = \"b\", client_ca = \"/c\" }",
+            ),
+            r#"2:60: key "b" is not absolute; start it with /"#,
+        ),
         (daemon("answer_rate = -1"), "2:15: answer_rate -1 is out of bounds; use 0 to 1000000"),
         (daemon("gue_port = 0"), "2:12: gue_port 0 is out of bounds; use 1 to 65535"),
         (

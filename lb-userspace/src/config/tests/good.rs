@@ -97,6 +97,9 @@ fn each_of_these_is_accepted() {
         and("[[service]]\nname = \"b\"\naddress = \"192.0.2.11:1\"\nprotocol = \"tcp\"\n\
              [[service.backend]]\nname = \"auth-1\"\naddress = \"198.18.0.11\""),
         daemon("interfaces = [\"fifteen-bytes15\"]"),
+        daemon(
+            "api_tls = { address = \"[::]:9478\", certificate = \"/c.pem\", key = \"/k.pem\", client_ca = \"/a.pem\" }",
+        ),
         daemon("interfaces = []"),
         SERVICE.replace('\n', "\r\n"),
         format!("\u{feff}{SERVICE}"),

@@ -35,6 +35,33 @@ fn limits() {
 }
 
 #[test]
+fn a_service_does_not_take_the_daemons_own_packets() {
+    let tls = |service: &str| {
+        format!(
+            "[daemon]\nmetrics = \"192.0.2.1:9477\"\napi_tls = {{ address = \"192.0.2.1:9478\", certificate = \"/a\", key = \"/b\", client_ca = \"/c\" }}\n\
+             [[service]]\nname = \"web\"\n{service}\n"
+        )
+    };
+    check(&[
+        (
+            tls("address = \"192.0.2.1:9478\"\nprotocol = \"tcp\""),
+            "6:11: service web would take the packets of 192.0.2.1:9478, where the daemon itself listens (api_tls); give one of the two another address or port",
+        ),
+        (
+            tls("address = \"192.0.2.1:0\"\nprotocol = \"tcp\""),
+            "6:11: service web would take the packets of 192.0.2.1:9477, where the daemon itself listens (metrics); give one of the two another address or port",
+        ),
+    ]);
+    for other in [
+        "192.0.2.1:9479\"\nprotocol = \"tcp\"",
+        "192.0.2.1:0\"\nprotocol = \"udp\"",
+        "192.0.2.2:9478\"\nprotocol = \"tcp\"",
+    ] {
+        assert!(parse(&tls(&format!("address = \"{other}")), "lb.toml").is_ok());
+    }
+}
+
+#[test]
 fn every_problem_is_told_in_the_order_of_the_file() {
     let text = with(7, "slots = 100").replace("weight = 100", "weight = 20000").replace("\"tcp\"", "\"tpc\"");
     assert_eq!(

@@ -5,9 +5,10 @@ use super::span;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 use std::path::PathBuf;
+use utoipa::ToSchema;
 
 /// How the backends of a service are checked.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 #[expect(missing_docs, reason = "the keys of the configuration, told in docs/health.md")]
 pub struct WrittenHealth {
@@ -25,6 +26,7 @@ pub struct WrittenHealth {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub start: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     pub source: Option<IpAddr>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub via: Option<String>,
@@ -43,6 +45,7 @@ pub struct WrittenHealth {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verify: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     pub ca: Option<PathBuf>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub header_bytes: Option<i64>,
