@@ -10,11 +10,15 @@ mod client;
 mod config;
 mod decap;
 mod detach;
+mod doctor;
+mod lookup;
+mod manual;
 mod output;
 mod run;
 mod service;
 mod stats;
 mod told;
+mod watch;
 
 use crate::config::{
     Choice as _, XdpMode,
@@ -26,6 +30,7 @@ use client::Client;
 use std::{
     path::{Path, PathBuf},
     process::ExitCode,
+    time::Duration,
 };
 
 /// Where the maps are pinned unless told otherwise.
@@ -139,6 +144,31 @@ enum Command {
     Stats {
         /// Only this service
         service: Option<String>,
+        /// Again and again, until Ctrl-C
+        #[arg(long)]
+        watch: bool,
+        /// With --watch: how often
+        #[arg(long, value_name = "TIME", value_parser = interval, default_value = "1s", requires = "watch")]
+        interval: Duration,
+    },
+    /// Tell where a flow would go, and why
+    Lookup(lookup::Arguments),
+    /// Look at the machine, and at an interface, and say what to mend; changes nothing
+    Doctor {
+        /// Name of the interface
+        #[arg(value_name = "IFACE")]
+        interface: Option<String>,
+    },
+    /// Print completions for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page, or write one for each command
+    Man {
+        /// Where to
+        #[arg(value_name = "DIR")]
+        directory: Option<PathBuf>,
     },
 }
 
@@ -156,6 +186,11 @@ enum BackendCommand {
 /// An attach mode as the configuration writes it.
 fn mode(text: &str) -> Result<XdpMode, Refusal> {
     rules::choice(text)
+}
+
+/// How often something is shown.
+fn interval(text: &str) -> Result<Duration, Refusal> {
+    rules::duration("interval", text, Duration::from_millis(100)..=Duration::from_hours(1))
 }
 
 /// Carries the command out.
@@ -179,9 +214,13 @@ pub fn run(arguments: Arguments) -> ExitCode {
         Command::Config { command } => config::run(&global, command),
         Command::Reload { dry_run } => service::reload(&global, dry_run),
         Command::Audit { command } => audit::run(&command, global.json),
-        Command::Stats { service } => {
+        Command::Stats { service, watch, interval } => watch::shown(watch.then_some(interval), || {
             stats::run(global.pin_dir(), global.client().as_ref(), service.as_deref(), global.json)
-        }
+        }),
+        Command::Lookup(arguments) => lookup::run(global.pin_dir(), &arguments, global.json),
+        Command::Doctor { interface } => doctor::run(global.pin_dir(), interface.as_deref(), global.json),
+        Command::Completions { shell } => manual::completions(shell),
+        Command::Man { directory } => manual::pages(directory.as_deref()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -32,6 +32,7 @@ pub fn prepare(pin_dir: &Path) -> Result<Option<PathBuf>, Error> {
     Ok(mounted)
 }
 
-fn is_bpffs(path: &Path) -> bool {
+/// Whether a path is on a BPF file system.
+pub fn is_bpffs(path: &Path) -> bool {
     statfs(path).is_ok_and(|stat| stat.filesystem_type() == BPF_FS_MAGIC)
 }

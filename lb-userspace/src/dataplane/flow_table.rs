@@ -4,8 +4,11 @@
 use super::Error;
 use lb_common::{
     flow::{FlowEntry, FlowKeyV4, FlowKeyV6, Overflow},
+    hash::{KeyWords, flow_hash, words_v4, words_v6},
+    service::service_flags,
     slot::BackendIndex,
 };
+use std::net::IpAddr;
 
 /// A key of one of the two flow tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -17,6 +20,24 @@ pub enum FlowKey {
 }
 
 impl FlowKey {
+    /// The hash by which packets of the flow find their slot in a service of this address, protocol and flags
+    /// ([`service_flags`]); `words`: the key, as [`lb_common::hash::expand_key`] makes it. `None` for a key of the other family.
+    #[must_use]
+    pub fn hash_to(&self, destination: IpAddr, protocol: u8, flags: u16, words: &KeyWords) -> Option<u64> {
+        let ports = |ports| if flags & service_flags::ADDRESSES_ONLY == 0 { ports } else { 0 };
+        match (self, destination) {
+            (Self::V4(key), IpAddr::V4(destination)) => {
+                let message = words_v4(key.source, destination.octets(), ports(key.ports), protocol);
+                Some(flow_hash(message, [words[0], words[1], words[2], words[3]]))
+            }
+            (Self::V6(key), IpAddr::V6(destination)) => {
+                let message = words_v6(key.source, destination.octets(), ports(key.ports), protocol);
+                Some(flow_hash(message, *words))
+            }
+            _ => None,
+        }
+    }
+
     /// Identifier of the service that the flow is to.
     #[must_use]
     pub const fn service(&self) -> u32 {

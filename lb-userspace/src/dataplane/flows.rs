@@ -3,10 +3,10 @@
 use super::{
     Error, FlowBatch, FlowCursor, FlowKey, FlowTable,
     batch::{self, Batch},
-    kernel::{Kernel, Record, mapped, open, per_cpu, pinned, total},
+    kernel::{Kernel, Record, hash, mapped, open, per_cpu, pinned, read, total},
     mapped::MappedArray,
 };
-use aya::maps::{MapData, MapInfo, PerCpuArray};
+use aya::maps::{HashMap, MapData, MapError, MapInfo, PerCpuArray};
 use bytemuck::Pod;
 use lb_common::{
     flow::{FlowEntry, FlowKeyV4, FlowKeyV6, Load, Overflow, TrackStats},
@@ -75,6 +75,15 @@ impl Flows {
     }
 }
 
+fn find<K: Pod>(pin_dir: &Path, name: &'static str, key: K) -> Result<Option<FlowEntry>, Error> {
+    let map: HashMap<MapData, Record<K>, Record<FlowEntry>> = hash(pin_dir, name)?;
+    match map.get(&Record(key), 0) {
+        Ok(Record(entry)) => Ok(Some(entry)),
+        Err(MapError::KeyNotFound) => Ok(None),
+        Err(error) => Err(read(name)(error)),
+    }
+}
+
 impl FlowTable for Kernel {
     fn flows(&mut self, from: Option<FlowCursor>, at_most: usize) -> Result<FlowBatch, Error> {
         let flows = &self.flows;
@@ -129,6 +138,14 @@ impl Kernel {
     /// What the flow table did for a service.
     pub fn track_stats(&self, service: u32) -> Result<TrackStats, Error> {
         total(&self.flows.tracking, service, "TRACKING")
+    }
+
+    /// What the flow table pinned under `pin_dir` has of a flow.
+    pub fn flow(pin_dir: &Path, key: &FlowKey) -> Result<Option<FlowEntry>, Error> {
+        match key {
+            FlowKey::V4(key) => find(pin_dir, V4, *key),
+            FlowKey::V6(key) => find(pin_dir, V6, *key),
+        }
     }
 
     /// Entries of each flow table.

@@ -316,7 +316,7 @@ pub(super) fn mapped<T: Pod>(pin_dir: &Path, name: &'static str) -> Result<Mappe
     MappedArray::new(map.fd(), info.max_entries(), true).map_err(Error::map("map", name))
 }
 
-fn hash<K: Pod, V: Pod>(
+pub(super) fn hash<K: Pod, V: Pod>(
     pin_dir: &Path,
     name: &'static str,
 ) -> Result<HashMap<MapData, Record<K>, Record<V>>, Error> {

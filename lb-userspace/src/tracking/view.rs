@@ -6,7 +6,7 @@ use crate::{
 };
 use lb_common::{
     flow::Owner,
-    hash::{KeyWords, flow_hash, words_v4, words_v6},
+    hash::KeyWords,
     service::{UDP, service_flags},
     slot::{BackendIndex, Slot},
 };
@@ -116,18 +116,7 @@ impl ServiceView {
     /// Position in the table of a flow's slot, by the hash that packets find it by; `None` for a key of the other
     /// family.
     pub fn slot_of(&self, key: &FlowKey, words: &KeyWords) -> Option<usize> {
-        let ports = |ports| if self.flags & service_flags::ADDRESSES_ONLY == 0 { ports } else { 0 };
-        let hash = match (key, self.destination) {
-            (FlowKey::V4(key), IpAddr::V4(destination)) => {
-                let message = words_v4(key.source, destination.octets(), ports(key.ports), self.protocol);
-                flow_hash(message, [words[0], words[1], words[2], words[3]])
-            }
-            (FlowKey::V6(key), IpAddr::V6(destination)) => {
-                let message = words_v6(key.source, destination.octets(), ports(key.ports), self.protocol);
-                flow_hash(message, *words)
-            }
-            _ => return None,
-        };
+        let hash = key.hash_to(self.destination, self.protocol, self.flags, words)?;
         Some(hash as usize & (self.slots.len() - 1))
     }
 }
