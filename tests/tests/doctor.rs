@@ -68,7 +68,8 @@ fn faults_are_told_and_their_mending_is_seen() {
     let namespace = bed.balancer().namespace();
     let ip = |command: String| namespace.ip(&[command]).unwrap();
     // A kernel without VLANs has none to be confused.
-    let vlans = namespace.ip(&[format!("link add link {INTERFACE} name {INTERFACE}.5 type vlan id 5")]).is_ok();
+    let vlans =
+        namespace.ip(&[format!("link add link {INTERFACE} name {INTERFACE}.5 type vlan id 5")]).is_ok();
     ip(format!("link set {INTERFACE} mtu 1000"));
     let set = |on: &str| {
         let mut ethtool = bed.balancer().command("ethtool");

@@ -12,6 +12,7 @@ use std::{
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
+use utoipa::ToSchema;
 
 /// Both clocks at one moment.
 #[derive(Clone, Copy, Debug)]
@@ -78,7 +79,7 @@ pub struct Durations {
 }
 
 /// What the checks of a backend say, in JSON.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct HealthRow {
     /// `up`, `failing` or `down`; also while a panic has it ignored.
     pub state: String,
