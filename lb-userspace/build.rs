@@ -1,5 +1,5 @@
 //! Builds the eBPF half with the toolchain that `cargo xtask setup` found or installed, so that plain
-//! `cargo build` leaves the objects `balancer`, `decap`, `pass` and `bench` in `OUT_DIR`.
+//! `cargo build` leaves the objects `balancer`, `decap`, `pass` and `harness` in `OUT_DIR`.
 
 use std::fs;
 

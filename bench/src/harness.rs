@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use aya::{
     Ebpf, EbpfLoader,
     maps::ProgramArray,
-    programs::{TestRun as _, TestRunOptions, Xdp},
+    programs::{ProgramFd, TestRun as _, TestRunAttrs, TestRunOptions, Xdp},
 };
 use bytemuck::Zeroable as _;
 use lb_common::bench::{Harness as Record, TEMPLATE, TEMPLATE_WORDS, TESTED, ZERO};
@@ -16,6 +16,9 @@ use lb_tests::fixture::{
 };
 use lb_userspace::dataplane::{mapped::MappedArray, object};
 use nix::time::{ClockId, clock_gettime};
+
+/// Frames that are made at once.
+const BATCH: u32 = 64;
 
 /// What the harness sends.
 #[derive(Clone, Debug)]
@@ -62,7 +65,7 @@ pub struct Harness {
 impl Harness {
     /// Loads it.
     pub fn load() -> Result<Self> {
-        let mut object = EbpfLoader::new().load(object::BENCH).context("cannot load the harness")?;
+        let mut object = EbpfLoader::new().load(object::HARNESS).context("cannot load the harness")?;
         for name in ["harness", "zero", "sink"] {
             program(&mut object, name)?.load().with_context(|| format!("cannot load {name}"))?;
         }
@@ -76,10 +79,26 @@ impl Harness {
 
     /// Sets the program under test, and what is sent to it.
     pub fn test(&mut self, tested: &Xdp, stream: Stream) -> Result<()> {
+        let tested = tested.fd()?.try_clone()?;
+        self.test_program(&tested, stream)
+    }
+
+    /// The same with a program that drops everything.
+    pub fn test_sink(&mut self, stream: Stream) -> Result<()> {
+        let sink = self.sink()?.fd()?.try_clone()?;
+        self.test_program(&sink, stream)
+    }
+
+    /// The program that drops everything.
+    pub fn sink(&mut self) -> Result<&mut Xdp> {
+        program(&mut self.object, "sink")
+    }
+
+    fn test_program(&mut self, tested: &ProgramFd, stream: Stream) -> Result<()> {
         ensure!(stream.frame.0.len() >= TEMPLATE, "the harness writes {TEMPLATE} bytes");
         ensure!(stream.flows.is_power_of_two(), "{} flows are no power of two", stream.flows);
         programs(&mut self.object)?
-            .set(TESTED, tested.fd()?, 0)
+            .set(TESTED, tested, 0)
             .context("the kernel refuses the program under test")?;
         let mut template = [0; TEMPLATE_WORDS];
         bytemuck::bytes_of_mut(&mut template).copy_from_slice(&stream.frame.0[..TEMPLATE]);
@@ -94,6 +113,26 @@ impl Harness {
         };
         self.record.set(0, &record)?;
         self.stream = Some(stream);
+        Ok(())
+    }
+
+    /// Sends `packets` frames to one of the two programs that really leave by the interface they are said to come in by, or wherever
+    /// the program sends them.
+    pub fn run_live(&mut self, target: Target, packets: u32) -> Result<()> {
+        let stream = self.stream.as_ref().context("nothing to send")?;
+        let record = self.record.get(0).context("no record")?;
+        let target = if target == Target::Zero { ZERO } else { TESTED };
+        self.record.set(0, &Record { target, ..record })?;
+        let frame = &stream.frame.0;
+        let context = context(0, frame.len(), stream.ingress);
+        let options = TestRunOptions {
+            data_in: Some(frame),
+            ctx_in: Some(&context),
+            repeat: packets,
+            attrs: TestRunAttrs::new().xdp_live_frames(BATCH),
+            ..TestRunOptions::default()
+        };
+        program(&mut self.object, "harness")?.test_run(options).context("the kernel sends no such frames")?;
         Ok(())
     }
 

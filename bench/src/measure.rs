@@ -96,7 +96,8 @@ fn warm(harness: &mut Harness, scenario: &Scenario) -> Result<u32> {
 }
 
 /// The quantile at `place`, 0 to 1, between the two values next to it.
-fn quantile(values: &[f64], place: f64) -> f64 {
+#[must_use]
+pub fn quantile(values: &[f64], place: f64) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     let at = place * f64::from(sorted.len().saturating_sub(1) as u32);

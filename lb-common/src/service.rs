@@ -55,8 +55,50 @@ pub mod service_flags {
     pub const TRACKS_ALL: u16 = ROUND_ROBIN | LEAST_CONNECTIONS;
 }
 
+/// A record of `SERVICE_LINES`, one cache line: a service as packets find it. `SERVICE_INDEX` names the line at the place of the
+/// service's key. A line that it names is never written to.
+#[repr(C, align(8))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub struct ServiceLine {
+    /// Its record, as in SERVICES. First, because the verifier lets nobody reckon with a pointer that may be none.
+    pub service: Service,
+    /// Number of the line of another service with the same place; 0: there is none.
+    pub next: u32,
+    /// Its key.
+    pub key: ServiceKey,
+    /// Always 0.
+    pub reserved: [u32; 5],
+}
+
 const _: () = assert!(size_of::<ServiceKey>() == 20);
 const _: () = assert!(size_of::<Service>() == 20);
+const _: () = assert!(size_of::<ServiceLine>() == 64);
+
+/// Services that may have the same place. Of the most services, more at one place are less likely than 1 in 10^20.
+pub const MAX_AT_PLACE: usize = 16;
+
+/// A key of SERVICES in words, as they lie in memory.
+pub type KeyWords = [u32; 5];
+
+/// Binary logarithm of the places in `SERVICE_INDEX`: four for each of the most services, so that few share one.
+const PLACE_BITS: u32 = 14;
+/// Places in `SERVICE_INDEX`.
+pub const PLACES: u32 = 1 << PLACE_BITS;
+const _: () = assert!(PLACES == 4 * crate::limits::MAX_SERVICES);
+
+/// Place of a key in `SERVICE_INDEX`: multiplicative hashing (Knuth, The Art of Computer Programming, volume 3, section 6.4).
+/// Without a secret: whom a client's packets do not reach, it finds nothing but an empty place, or another's key.
+#[inline(always)]
+#[must_use]
+pub const fn place(words: KeyWords) -> u32 {
+    // Odd, their bits as good as random: splitmix64's increment, and 2^64 / pi.
+    const OF_ALL: u64 = 0x9e37_79b9_7f4a_7c15;
+    const OF_PREFIX: u64 = 0x517c_c1b7_2722_0a95;
+    let [a, b, c, d, last] = words;
+    let prefix = (a as u64 | (b as u64) << 32).wrapping_mul(OF_PREFIX);
+    let rest = c as u64 | (d as u64) << 32;
+    ((prefix ^ rest ^ last as u64).wrapping_mul(OF_ALL) >> (u64::BITS - PLACE_BITS)) as u32
+}
 
 impl ServiceKey {
     /// The key of a service; `port` in host byte order.

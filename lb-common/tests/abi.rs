@@ -13,14 +13,14 @@ use lb_common::label::{BackendLabel, Name, ServiceLabel};
 use lb_common::latency::{Awaits, BUCKETS, LatencyStats, SampledFlow, Sampling};
 use lb_common::meta::{Meta, features};
 use lb_common::nat::{ReturnEnd, ReturnKey};
-use lb_common::service::{Service, ServiceKey, service_flags};
+use lb_common::service::{MAX_AT_PLACE, PLACES, Service, ServiceKey, ServiceLine, place, service_flags};
 use lb_common::slot::{NO_BACKEND, Phase, Slot};
 use lb_common::{ABI_VERSION, limits};
 use std::fmt::Write;
 
 /// Every version with its fingerprint. Released lines never change; a new layout is a new line.
 const RECORDED: &[(u32, u64)] =
-    &[(1, 0x4167_6e17_711a_d3f4), (2, 0x2cdb_4089_987d_2b5d), (3, 0xfb00_4669_1000_4a30)];
+    &[(1, 0x4167_6e17_711a_d3f4), (2, 0x2cdb_4089_987d_2b5d), (3, 0x8571_8da0_7bba_72c4)];
 
 /// Adds name, size and alignment of a record, and offset and size of each of its fields. The pattern makes a
 /// field that is not listed a compile error.
@@ -45,6 +45,7 @@ fn layout() -> Result<String, std::fmt::Error> {
     describe! { text,
         ServiceKey { address, port, protocol, reserved }
         Service { id, first_slot, slot_mask, mss, flags, ring }
+        ServiceLine { service, next, key, reserved }
         Slot { backend, previous, since }
         LinkAddress { mac, flags }
         Departure { mac, vlan }
@@ -78,7 +79,7 @@ fn layout() -> Result<String, std::fmt::Error> {
         features::IPV6, features::EVERY_PORT, features::UDP, features::IPIP, features::GUE, features::NAT, features::JUMBO, features::ADDRESSES_ONLY, features::MSS, features::ROUND_ROBIN, features::PER_CLIENT, features::LEAST_CONNECTIONS, features::SAMPLING,
         service_flags::ADDRESSES_ONLY, service_flags::ROUND_ROBIN, service_flags::LEAST_CONNECTIONS, service_flags::PER_CLIENT, FlowClass::Opening as u16,
         FlowClass::Open as u16, FlowClass::Closing as u16, TICK_SHIFT, VERDICT_COUNTERS,
-        Awaits::Nothing as u16, Awaits::SynAck as u16, Awaits::Answer as u16, BUCKETS, FRAGMENT_SECONDS, limits::NAME_BYTES, limits::MAX_SERVICES, limits::MAX_BACKENDS,
+        Awaits::Nothing as u16, Awaits::SynAck as u16, Awaits::Answer as u16, BUCKETS, FRAGMENT_SECONDS, PLACES, MAX_AT_PLACE, place([1, 2, 3, 4, 5]), limits::NAME_BYTES, limits::MAX_SERVICES, limits::MAX_BACKENDS,
     }
     for bits in 0..4u32 {
         let slot = Slot { backend: 0, previous: 0, since: bits << 30 };

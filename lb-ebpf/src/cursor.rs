@@ -150,7 +150,8 @@ impl<'p> Cursor<'p> {
 /// The value, of which the optimiser knows nothing any more. In a register: `core::hint::black_box` takes it through the
 /// stack, of which there are 512 bytes for all that is inlined here.
 #[inline(always)]
-fn opaque(value: usize) -> usize {
+#[must_use]
+pub fn opaque(value: usize) -> usize {
     #[cfg(target_arch = "bpf")]
     {
         let mut value = value;

@@ -104,7 +104,8 @@ impl Flow {
             return Ok(());
         };
         let [_, _, high, low] = ports.to_le_bytes();
-        let service = service::find(ends, [high, low], transport.protocol).ok_or(PassReason::NoService)?;
+        let service =
+            service::find_by_call(ends, [high, low], transport.protocol).ok_or(PassReason::NoService)?;
         if !transport.has_rest(beyond) {
             self.drop(DropReason::IpLength, service.id);
             return Ok(());
@@ -138,7 +139,7 @@ impl Flow {
             }
             Message::Error => {
                 let quoted = quoted(transport).ok_or(PassReason::OtherProtocol)?;
-                let service = service::find(&quoted.ends, quoted.ports.destination, quoted.protocol);
+                let service = service::find_by_call(&quoted.ends, quoted.ports.destination, quoted.protocol);
                 let about_vip = quoted.ends.service_key([0, 0], 0).address == vip;
                 let service = service.filter(|_| about_vip).ok_or(PassReason::NoService)?;
                 if !transport.is_complete(beyond) {
@@ -211,7 +212,7 @@ fn without_ports(ends: &impl Ends, protocol: u8) -> Option<u32> {
     if !maps::enabled(features::ADDRESSES_ONLY) || !maps::enabled(features::EVERY_PORT) {
         return None;
     }
-    let service = maps::service(&ends.service_key([0, 0], protocol))?;
+    let service = maps::service_by_call(ends.service_key([0, 0], protocol))?;
     (service.flags & service_flags::ADDRESSES_ONLY != 0).then_some(0)
 }
 

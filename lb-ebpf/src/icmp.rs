@@ -22,10 +22,11 @@ use lb_ebpf::{
 
 /// Turns an echo request into its reply.
 #[inline(never)]
-pub fn echo(ctx: &XdpContext, link: &Link) -> Outcome {
+pub fn echo(ctx: &XdpContext) -> Outcome {
     if !allowed() {
         return Outcome::drop(DropReason::RateLimited, NO_SERVICE);
     }
+    let Ok(link) = send::link_again(ctx) else { return Outcome::drop(DropReason::NoRoom, NO_SERVICE) };
     let mut frame = send::writer(ctx);
     let answered = match link.network {
         Network::Ipv4 => echo::reply_v4(&mut frame, &link.tags),

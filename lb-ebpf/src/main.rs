@@ -39,7 +39,7 @@ use lb_common::{
 };
 use lb_ebpf::parse::{
     self,
-    eth::{self, Link, Network},
+    eth::{self, Network},
     ipv4, ipv6,
 };
 use send::Failure;
@@ -100,9 +100,9 @@ fn log(ctx: &XdpContext, outcome: &Outcome) {
 #[inline(always)]
 fn decide<const NAT: bool>(ctx: &XdpContext, beyond: usize) -> Result<Outcome, PassReason> {
     let mut cursor = send::frame(ctx);
-    let link = eth::parse(&mut cursor)?;
+    let network = eth::parse(&mut cursor)?.network;
     let mut flow = Flow::NONE;
-    match link.network {
+    match network {
         Network::Ipv4 => {
             let packet = ipv4::parse(&mut cursor)?;
             match packet.transport.protocol {
@@ -120,15 +120,15 @@ fn decide<const NAT: bool>(ctx: &XdpContext, beyond: usize) -> Result<Outcome, P
         Network::Ipv6 => return Err(PassReason::Ipv6Unused),
     }
     Ok(match flow.fate {
-        flow::FORWARD => forward::<NAT>(ctx, &link, &flow),
-        flow::ECHO => icmp::echo(ctx, &link),
+        flow::FORWARD => forward::<NAT>(ctx, &flow),
+        flow::ECHO => icmp::echo(ctx),
         reason => Outcome::dropped(reason, flow.service),
     })
 }
 
 /// Sends a flow's packet to its backend.
 #[inline(always)]
-fn forward<const NAT: bool>(ctx: &XdpContext, link: &Link, flow: &Flow) -> Outcome {
+fn forward<const NAT: bool>(ctx: &XdpContext, flow: &Flow) -> Outcome {
     let service = flow.service;
     let index = flow.backend as BackendIndex;
     let Some(backend) = maps::backend(index).filter(|_| index != NO_BACKEND) else {
@@ -138,9 +138,12 @@ fn forward<const NAT: bool>(ctx: &XdpContext, link: &Link, flow: &Flow) -> Outco
     if NAT && rewritten.is_ok() {
         sample::request(ctx, flow, backend);
     }
-    match rewritten.and_then(|()| send::send(ctx, link, &flow.inner, backend, flow.hash)) {
+    match rewritten.and_then(|()| send::send(ctx, &flow.inner, backend, flow.hash)) {
         Ok(ifindex) => Outcome::forward(service, index, flow.opens, ifindex),
-        Err(Failure::TooBig(mtu)) if flow.answerable => icmp::too_big(ctx, link, mtu, service),
+        Err(Failure::TooBig(mtu)) if flow.answerable => match send::link_again(ctx) {
+            Ok(link) => icmp::too_big(ctx, &link, mtu, service),
+            Err(reason) => Outcome::drop(reason, service),
+        },
         Err(Failure::TooBig(_)) => Outcome::drop(DropReason::TooBig, service),
         Err(Failure::Drop(reason)) => Outcome::drop(reason, service),
     }

@@ -11,7 +11,7 @@ use aya_ebpf::{
     helpers::bpf_ktime_get_coarse_ns,
     macros::btf_map,
 };
-use core::ptr::from_ref;
+use core::{mem::offset_of, ptr::from_ref};
 use lb_common::{
     answer::Budget,
     backend::{Backend, Departure, LinkAddress},
@@ -22,15 +22,18 @@ use lb_common::{
     label::{BackendLabel, ServiceLabel},
     meta::{Meta, features},
     nat::{ReturnEnd, ReturnKey},
-    service::{Service, ServiceKey},
+    service::{KeyWords as ServiceWords, MAX_AT_PLACE, PLACES, Service, ServiceKey, ServiceLine, place},
     slot::Slot,
 };
 
 /// `BPF_F_MMAPABLE`: the daemon maps the array and stores words without a system call.
 const MMAPABLE: usize = 1 << 10;
 
+/// Where a service is found: at the place of its key the number of its line, 0 where there is none.
 #[btf_map]
-static SERVICES: HashMap<ServiceKey, Service, 1024> = HashMap::new();
+static SERVICE_INDEX: Array<u64, { PLACES as usize }, MMAPABLE> = Array::new();
+#[btf_map]
+static SERVICE_LINES: Array<ServiceLine, 2048, MMAPABLE> = Array::new();
 #[btf_map]
 static SLOTS: Array<Slot, 65_536, MMAPABLE> = Array::new();
 #[btf_map]
@@ -58,6 +61,8 @@ static ANSWERS: PerCpuArray<Budget, 1> = PerCpuArray::new();
 static CLOCK: Array<u64, 1, MMAPABLE> = Array::new();
 
 // Not for packets: what the maps above hold, for those who read them from outside.
+#[btf_map]
+static SERVICES: HashMap<ServiceKey, Service, 1024> = HashMap::new();
 #[btf_map]
 static META: Array<Meta, 1> = Array::new();
 #[btf_map]
@@ -126,10 +131,63 @@ pub fn key_word(index: usize) -> u32 {
 
 /// The service of exactly this key.
 #[inline(always)]
-pub fn service(key: &ServiceKey) -> Option<&'static Service> {
-    // SAFETY: the daemon replaces a service's record by a new one and never writes into it; the record a
-    // packet holds stays readable until the program ends (RCU).
-    unsafe { SERVICES.get(key) }
+pub fn service(key: ServiceKey) -> Option<&'static Service> {
+    let words: ServiceWords = bytemuck::cast(key);
+    let line = line(first_line(words))?;
+    if has_key(line, words) {
+        return Some(&line.service);
+    }
+    if line.next == 0 { None } else { service_by_call(key) }
+}
+
+/// The same by a call, for those who are in no haste: it takes little room in the caller.
+#[inline(always)]
+pub fn service_by_call(key: ServiceKey) -> Option<&'static Service> {
+    let [a, b, c, d, last]: ServiceWords = bytemuck::cast(key);
+    let wide = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
+    let number = service_line(wide(a, b), wide(c, d), last.into());
+    Some(&line(number)?.service)
+}
+
+/// Number of the line of a key in words; 0: there is none.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn service_line(start: u64, end: u64, last: u64) -> u64 {
+    let words = [start as u32, (start >> 32) as u32, end as u32, (end >> 32) as u32, last as u32];
+    let mut number = first_line(words);
+    for _ in 0..MAX_AT_PLACE {
+        let Some(line) = line(number) else { break };
+        if has_key(line, words) {
+            return number;
+        }
+        number = line.next.into();
+    }
+    0
+}
+
+/// Number of the first line at the place of a key.
+#[inline(always)]
+fn first_line(words: ServiceWords) -> u64 {
+    // SAFETY: an aligned word of the map; volatile, because the daemon stores to it at any time.
+    SERVICE_INDEX.get_ptr(place(words)).map_or(0, |number| unsafe { number.read_volatile() })
+}
+
+/// The line of this number; number 0 is none.
+#[inline(always)]
+fn line(number: u64) -> Option<&'static ServiceLine> {
+    if number == 0 { None } else { SERVICE_LINES.get(number as u32) }
+}
+
+/// Whether a line is that of a key: in words, and one branch for all of them.
+#[inline(always)]
+fn has_key(line: &ServiceLine, [a, b, c, d, last]: ServiceWords) -> bool {
+    const KEY: usize = offset_of!(ServiceLine, key);
+    const { assert!(KEY.is_multiple_of(8)) };
+    let long: &[u64; size_of::<ServiceLine>() / 8] = bytemuck::cast_ref(line);
+    let short: &[u32; size_of::<ServiceLine>() / 4] = bytemuck::cast_ref(line);
+    let (address, rest) = ([long[KEY / 8], long[KEY / 8 + 1]], short[KEY / 4 + 4]);
+    let wide = |low: u32, high: u32| bytemuck::cast::<[u32; 2], u64>([low, high]);
+    (address[0] ^ wide(a, b)) | (address[1] ^ wide(c, d)) | u64::from(rest ^ last) == 0
 }
 
 /// What a backend's answer becomes, for the source of exactly this key.

@@ -3,6 +3,7 @@
 use crate::maps;
 use aya_ebpf::{
     EbpfContext as _,
+    bindings::xdp_md,
     helpers::{bpf_xdp_adjust_head, bpf_xdp_get_buff_len},
     programs::XdpContext,
 };
@@ -12,9 +13,9 @@ use lb_common::{
     meta::features,
 };
 use lb_ebpf::{
-    cursor::{Cursor, Writer},
+    cursor::{Cursor, Writer, opaque},
     forward::{Inner, gue, ipip, l2_dsr, link, outer},
-    parse::eth::{Link, Network, Tags},
+    parse::eth::{self, Link, Network, Tags},
 };
 use network_types::{eth::EthHdr, ip::IpProto};
 
@@ -41,40 +42,42 @@ struct Way {
     tags: Tags,
 }
 
+impl Way {
+    #[inline(always)]
+    const fn new(next_hop: LinkAddress, departure: Departure, link: &Link) -> Self {
+        Self { next_hop, departure, tags: link.tags.leaving_by(departure.vlan) }
+    }
+}
+
 /// Rewrites the frame for the backend; gives the interface to send it by, 0 for the one that it came in by.
 #[inline(always)]
-pub fn send(
-    ctx: &XdpContext,
-    link: &Link,
-    inner: &Inner,
-    backend: &Backend,
-    hash: u64,
-) -> Result<u32, Failure> {
+pub fn send(ctx: &XdpContext, inner: &Inner, backend: &Backend, hash: u64) -> Result<u32, Failure> {
     let (next_hop, departure) = maps::way(backend);
     if !next_hop.is_resolved() {
         return Err(DropReason::NoNextHop.into());
     }
-    let way = Way { next_hop, departure, tags: link.tags.leaving_by(departure.vlan) };
     let (ipip, gue) = (maps::enabled(features::IPIP), maps::enabled(features::GUE));
     if (ipip && backend.forwarding == Forwarding::Ipip as u8)
         || (gue && backend.forwarding == Forwarding::Gue as u8)
     {
-        tunnel(ctx, link, &way, inner, backend, hash)?;
+        tunnel(ctx, next_hop, departure, inner, backend, hash)?;
     } else {
-        dsr(ctx, link, &way)?;
+        dsr(ctx, next_hop, departure)?;
     }
     Ok(if backend.ifindex as usize == ctx.ingress_ifindex() { 0 } else { backend.ifindex })
 }
 
 /// l2-dsr: new addresses, and another tag where the backend's interface has one of its own.
 #[inline(always)]
-fn dsr(ctx: &XdpContext, link: &Link, way: &Way) -> Result<(), DropReason> {
-    if way.departure.vlan != 0 {
+fn dsr(ctx: &XdpContext, next_hop: LinkAddress, departure: Departure) -> Result<(), DropReason> {
+    if departure.vlan != 0 {
+        let link = link_again(ctx)?;
+        let way = &Way::new(next_hop, departure, &link);
         make_room(ctx, way.tags.bytes() as i32 - link.tags.bytes() as i32)?;
         return write_link(&mut writer(ctx), way, link.network);
     }
     let ethernet = writer(ctx).take::<EthHdr>().ok_or(DropReason::NoRoom)?;
-    l2_dsr::rewrite(ethernet, way.next_hop, way.departure);
+    l2_dsr::rewrite(ethernet, next_hop, departure);
     Ok(())
 }
 
@@ -82,8 +85,8 @@ fn dsr(ctx: &XdpContext, link: &Link, way: &Way) -> Result<(), DropReason> {
 #[inline(always)]
 fn tunnel(
     ctx: &XdpContext,
-    link: &Link,
-    way: &Way,
+    next_hop: LinkAddress,
+    departure: Departure,
     inner: &Inner,
     backend: &Backend,
     hash: u64,
@@ -95,6 +98,8 @@ fn tunnel(
     if inner.length > fits {
         return Err(Failure::TooBig(fits as u64));
     }
+    let link = link_again(ctx)?;
+    let way = &Way::new(next_hop, departure, &link);
     make_room(ctx, added as i32 + way.tags.bytes() as i32 - link.tags.bytes() as i32)?;
     let mut frame = writer(ctx);
     write_link(&mut frame, way, if ipv6 { Network::Ipv6 } else { Network::Ipv4 })?;
@@ -139,6 +144,14 @@ pub fn lengths(ctx: &XdpContext) -> (usize, usize) {
 pub fn frame(ctx: &XdpContext) -> Cursor<'_> {
     // SAFETY: the kernel gives the bounds, and the verifier checks every use of them.
     unsafe { Cursor::new(ctx.data(), ctx.data_end()) }
+}
+
+/// The link-layer header of a frame of which it was parsed before. Those few who need its tags parse it again: kept, they would
+/// take room and time of every packet. So the optimiser must not know that it is the same.
+#[inline(always)]
+pub fn link_again(ctx: &XdpContext) -> Result<Link, DropReason> {
+    let ctx = XdpContext::new(opaque(ctx.ctx.expose_provenance()) as *mut xdp_md);
+    eth::parse(&mut frame(&ctx)).map_err(|_| DropReason::NoRoom)
 }
 
 /// The frame, to be rewritten.

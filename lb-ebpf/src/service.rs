@@ -13,11 +13,22 @@ pub fn find(ends: &impl Ends, port: [u8; 2], protocol: u8) -> Option<&'static Se
     if protocol == UDP && !maps::enabled(features::UDP) {
         return None;
     }
-    let mut key = ends.service_key(port, protocol);
-    let service = maps::service(&key);
+    let service = maps::service(ends.service_key(port, protocol));
     if service.is_some() || !maps::enabled(features::EVERY_PORT) {
         return service;
     }
-    key.port = [0, 0];
-    maps::service(&key)
+    maps::service_by_call(ends.service_key([0, 0], protocol))
+}
+
+/// The same for packets that are rare.
+#[inline(always)]
+pub fn find_by_call(ends: &impl Ends, port: [u8; 2], protocol: u8) -> Option<&'static Service> {
+    if protocol == UDP && !maps::enabled(features::UDP) {
+        return None;
+    }
+    let service = maps::service_by_call(ends.service_key(port, protocol));
+    if service.is_some() || !maps::enabled(features::EVERY_PORT) {
+        return service;
+    }
+    maps::service_by_call(ends.service_key([0, 0], protocol))
 }

@@ -7,11 +7,11 @@ pub mod events;
 mod kept;
 mod looks;
 pub mod moves;
+mod privileges;
 mod reload;
 mod standing;
-pub mod vitals;
-mod privileges;
 mod supervisor;
+pub mod vitals;
 mod writes;
 
 use crate::{

@@ -6,6 +6,7 @@ use super::{
     mapped::MappedArray,
     ring_range,
     samples::Samples,
+    service_index::ServiceIndex,
     stats::{Sum, VerdictCounts},
 };
 use aya::{
@@ -30,9 +31,11 @@ use std::{collections::BTreeMap, io, mem::offset_of, path::Path};
 pub const META: &str = "META";
 
 /// Every map that is pinned, by its name.
-pub const PINNED: [&str; 24] = [
+pub const PINNED: [&str; 26] = [
     META,
     "SERVICES",
+    "SERVICE_INDEX",
+    "SERVICE_LINES",
     "SLOTS",
     "BACKENDS",
     "NAT_RETURN",
@@ -69,6 +72,7 @@ unsafe impl<T: Pod> aya::Pod for Record<T> {}
 /// The maps of one pin directory.
 pub struct Kernel {
     services: HashMap<MapData, Record<ServiceKey>, Record<Service>>,
+    index: ServiceIndex,
     vips: HashMap<MapData, [u8; 16], u32>,
     slots: MappedArray<Slot>,
     backends: MappedArray<Backend>,
@@ -92,6 +96,7 @@ impl Kernel {
         Ok(Self {
             vips: HashMap::try_from(Map::HashMap(pinned(pin_dir, "VIPS")?)).map_err(open("VIPS"))?,
             services: hash(pin_dir, "SERVICES")?,
+            index: ServiceIndex::open(pin_dir)?,
             returns: hash(pin_dir, "NAT_RETURN")?,
             slots: mapped(pin_dir, "SLOTS")?,
             backends: mapped(pin_dir, "BACKENDS")?,
@@ -228,6 +233,30 @@ impl Kernel {
         self.service_labels.set(id, &ServiceLabel { name }).map_err(Error::map("write", "SERVICE_LABELS"))
     }
 
+    /// Makes sure that packets find what SERVICES holds: whoever wrote it may have died before they did.
+    pub(super) fn adopt_services(&mut self) -> Result<(), Error> {
+        if self.index.is_adopted() {
+            return Ok(());
+        }
+        let services = self.services.iter().map(|entry| {
+            let (Record(key), Record(record)) = entry.map_err(read("SERVICES"))?;
+            Ok((key, record))
+        });
+        self.index.adopt(services.collect::<Result<Vec<_>, Error>>()?)
+    }
+
+    fn put_service(&mut self, key: ServiceKey, record: Service) -> Result<(), Error> {
+        self.adopt_services()?;
+        self.services.insert(Record(key), Record(record), 0).map_err(write("SERVICES"))?;
+        self.index.put(key, record)
+    }
+
+    fn remove_service(&mut self, key: &ServiceKey) -> Result<(), Error> {
+        self.adopt_services()?;
+        self.index.remove(key)?;
+        self.services.remove(&Record(*key)).map_err(write("SERVICES"))
+    }
+
     fn free_backend(&mut self, index: BackendIndex) -> Result<(), Error> {
         self.set_down(index.into(), true)?;
         let label = bytemuck::Zeroable::zeroed();
@@ -273,12 +302,8 @@ impl Dataplane for Kernel {
                 self.slots.set_word(*index, 0, slot.to_word()).map_err(Error::map("write", "SLOTS"))
             }),
             Operation::NameService { id, name } => self.name_service(*id, name),
-            Operation::PutService { key, record } => {
-                self.services.insert(Record(*key), Record(*record), 0).map_err(write("SERVICES"))
-            }
-            Operation::RemoveService { key } => {
-                self.services.remove(&Record(*key)).map_err(write("SERVICES"))
-            }
+            Operation::PutService { key, record } => self.put_service(*key, *record),
+            Operation::RemoveService { key } => self.remove_service(key),
             Operation::PutVip { address, services } => {
                 self.vips.insert(address_bytes(*address), services, 0).map_err(write("VIPS"))
             }

@@ -147,6 +147,7 @@ pub fn load(pin_dir: &Path, sizes: Sizes, wanted: Specialisation) -> Result<Load
         && let Ok(Some(mut loaded)) = pinned(pin_dir)
         && fits(&meta, wanted, program_id(&loaded.program)?)
     {
+        loaded.kernel.adopt_services()?;
         links.replace_program(&mut loaded.program)?;
         return Ok(loaded);
     }
@@ -155,9 +156,10 @@ pub fn load(pin_dir: &Path, sizes: Sizes, wanted: Specialisation) -> Result<Load
         bpffs::prepare(pin_dir)?;
     }
     let (object, mut program) = load_object(pin_dir, sizes, wanted)?;
+    let mut kernel = Kernel::open(pin_dir)?;
+    kernel.adopt_services()?;
     links.replace_program(&mut program)?;
     publish_program(pin_dir)?;
-    let mut kernel = Kernel::open(pin_dir)?;
     kernel.write_meta(&meta(wanted, program_id(&program)?))?;
     let adopted = if found.is_some() { Adopted::Maps } else { Adopted::Nothing };
     Ok(Loaded { kernel, program, links, adopted, log_level: wanted.log_level, object: Some(object) })
@@ -231,6 +233,8 @@ fn load_object(pin_dir: &Path, sizes: Sizes, wanted: Specialisation) -> Result<(
     }
     let mut object = loader
         .map_max_entries("SERVICES", sizes.services)
+        // Twice as many as services, so that a change finds a line that nobody is led to; line 0 is none.
+        .map_max_entries("SERVICE_LINES", sizes.services * 2 + 1)
         .map_max_entries("VIPS", sizes.services)
         .map_max_entries("SERVICE_STATS", sizes.services)
         .map_max_entries("SERVICE_LABELS", sizes.services)

@@ -8,6 +8,7 @@ mod detach;
 pub mod fake;
 mod flow_table;
 mod flows;
+mod grace;
 pub mod kernel;
 mod latency_table;
 pub mod link;
@@ -15,6 +16,7 @@ pub mod loader;
 pub mod mapped;
 pub mod object;
 mod samples;
+mod service_index;
 pub mod stats;
 
 pub use flow_table::{FlowBatch, FlowCursor, FlowKey, FlowTable};
