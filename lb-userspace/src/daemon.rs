@@ -12,6 +12,7 @@ mod reload;
 mod standing;
 mod supervisor;
 pub mod vitals;
+mod weights;
 mod writes;
 
 use crate::{

@@ -5,6 +5,7 @@
 //! when a removed one has gone, its series ends; one of the same name that comes later begins anew.
 
 mod health;
+mod weights;
 
 use crate::{
     api::Tracking,
@@ -50,6 +51,7 @@ pub fn text(
     let mut families: Vec<_> = services(&report.services);
     families.extend(backends(&report.backends));
     families.extend(health::families(&report.services, shown));
+    families.extend(weights::families(report));
     families.extend(verdicts(report));
     families.extend(flows(tracking, about));
     families.extend(daemon(about));
@@ -191,7 +193,7 @@ fn backends(rows: &[BackendRow]) -> Vec<MetricFamily> {
         gauge("backend_weight", "The configured weight", of(|row| row.weight.into())),
         gauge(
             "backend_effective_weight",
-            "The weight in force, with slow start",
+            "The weight in force, with slow start and what latency makes of it",
             rows.iter().map(|row| (labels(row), row.effective_weight)),
         ),
         gauge("backend_state", "1 for the state that the backend is in", states),

@@ -2,6 +2,7 @@
 //! netlink knows. Takes typed events; knows no clock, socket or map.
 
 mod changes;
+mod factors;
 mod kept;
 #[cfg(test)]
 mod kept_tests;
@@ -31,6 +32,7 @@ use std::{
 };
 
 pub use changes::Change;
+pub use factors::{Factors, Steered, installed_of};
 pub use kept::{Clocks, Kept, KeptDrain, Statement};
 pub use vitals::Finding;
 
@@ -43,6 +45,8 @@ pub enum Event {
     NextHop(IpAddr, NextHop),
     /// What health checks found of a backend.
     Health(Finding),
+    /// What latency makes of a service's weights.
+    Factors(Factors),
 }
 
 /// What a backend is there for.
@@ -69,7 +73,7 @@ pub struct DesiredBackend {
     /// Its weight.
     pub weight: u32,
     /// What its weight comes to in the slot table, in 1/[`crate::weight::WEIGHT_SCALE`] of a weight: less than the whole in
-    /// slow start.
+    /// slow start, and whatever latency makes of it.
     pub share: u32,
     /// What it is there for.
     pub standing: Standing,
@@ -120,6 +124,8 @@ pub struct State {
     /// Backends to be dropped at once, by service and name.
     evict: BTreeSet<(String, String)>,
     vitals: vitals::Vitals,
+    /// Factors from latency, by service and backend.
+    factors: BTreeMap<String, BTreeMap<String, f64>>,
     /// The time of slow starts, on `CLOCK_MONOTONIC`.
     clock: Duration,
 }
@@ -146,6 +152,7 @@ impl State {
             }
             Event::NextHop(address, next_hop) => self.learn(address, &next_hop),
             Event::Health(finding) => self.found(finding),
+            Event::Factors(factors) => self.steer(factors),
         }
     }
 

@@ -5,6 +5,7 @@ use crate::{
         Dataplane as _, Error, Installed, InstalledBackend, InstalledService, kernel::Kernel, loader,
     },
     health::ledger::HealthRow,
+    weight::{LatencyRow, WeightsRow},
 };
 use lb_common::{
     backend::{Backend, Forwarding},
@@ -58,6 +59,8 @@ pub struct ServiceRow {
     pub overflows: u64,
     /// So few backends are up that health is ignored; false where no daemon was asked.
     pub panic: bool,
+    /// Where weights follow latency, what they come to; else null, and where no daemon was asked.
+    pub weights: Option<WeightsRow>,
 }
 
 /// A backend and its counters.
@@ -75,11 +78,13 @@ pub struct BackendRow {
     pub state: Cow<'static, str>,
     /// The configured weight.
     pub weight: u32,
-    /// The weight in force, with slow start; 0: no new connections.
+    /// The weight in force, with slow start and what latency makes of it; 0: no new connections.
     #[serde(serialize_with = "short")]
     pub effective_weight: f64,
     /// What its health checks say; null without checks, and where no daemon was asked.
     pub health: Option<HealthRow>,
+    /// Where weights follow latency, what it says; else null, and where no daemon was asked.
+    pub latency: Option<LatencyRow>,
     /// Slots of the service that name it.
     pub slots: u32,
     /// Its share of the service's slots, 0 to 1.
@@ -244,6 +249,7 @@ fn service_row(
         orphaned: tracked.orphaned,
         overflows: tracked.overflows,
         panic: false,
+        weights: None,
     }
 }
 
@@ -268,6 +274,7 @@ fn backend_row(
         weight: backend.weight,
         effective_weight: if resolved { backend.weight.into() } else { 0.0 },
         health: None,
+        latency: None,
         slots,
         share: f64::from(slots) / f64::from(service.record.slot_mask + 1),
         interface: interface_name(record.ifindex),

@@ -13,7 +13,9 @@ pub mod socket;
 pub mod tls;
 mod writer;
 
-pub use rows::{AddBackend, Applied, Changed, DrainBackend, ServiceTracking, SetBackend, Stats, Tracking};
+pub use rows::{
+    AddBackend, Applied, Changed, DrainBackend, Explanation, ServiceTracking, SetBackend, Stats, Tracking,
+};
 
 use crate::daemon::commands::Handle;
 use tokio::{net::UnixListener, task::JoinHandle};

@@ -5,7 +5,7 @@ use super::{
     document::{self, Failing, Named},
     error::{self, ApiError},
     events,
-    rows::{Stats, Tracking},
+    rows::{Explanation, Stats, Tracking},
     writer::etag,
 };
 use crate::{
@@ -40,6 +40,7 @@ pub(super) fn all() -> OpenApiRouter<Handle> {
         .routes(routes!(backends, backends::add))
         .routes(routes!(backend, backends::set, backends::remove))
         .routes(routes!(backends::drain))
+        .routes(routes!(explain))
         .routes(routes!(stats))
         .routes(routes!(tracking))
         .routes(routes!(config::show))
@@ -141,6 +142,27 @@ async fn backend(
 
 async fn of(daemon: &Handle, service: &str) -> Result<Report, ApiError> {
     daemon.view().await?.of_service(Some(service)).map_err(|error| ApiError::not_found(error.to_string()))
+}
+
+/// Why the weights of a service are what they are, in words.
+#[utoipa::path(
+    get,
+    path = "/v1/services/{service}/explain",
+    tag = "services",
+    params(("service" = String, Path, description = "Name of the service")),
+    responses(
+        (status = 200, description = "The state and the last decisions", body = Explanation),
+        Named,
+        Failing,
+    )
+)]
+async fn explain(
+    State(daemon): State<Handle>,
+    path: Result<Path<String>, PathRejection>,
+) -> Answer<Explanation> {
+    let Path(service) = path?;
+    let lines = daemon.explain(service.clone()).await?;
+    Ok(Json(Explanation { service, lines }))
 }
 
 /// Every counter.

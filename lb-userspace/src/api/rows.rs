@@ -123,6 +123,15 @@ impl Applied {
     }
 }
 
+/// Why a service's weights are what they are.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Explanation {
+    /// Name of the service.
+    pub service: String,
+    /// The state and the last decisions, in words.
+    pub lines: Vec<String>,
+}
+
 /// Every counter.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Stats {

@@ -6,7 +6,7 @@ use super::{
     output, told,
 };
 use crate::{
-    api::Applied,
+    api::{Applied, Explanation},
     config::{self, WrittenService},
     view,
 };
@@ -20,6 +20,11 @@ use std::path::{Path, PathBuf};
 pub enum Command {
     /// List services
     List,
+    /// Tell why the weights of a service are what they are
+    Explain {
+        /// Name of the service
+        name: String,
+    },
     /// Add the service of a file, written as in the configuration
     Add {
         /// A file with one [[service]] table
@@ -43,6 +48,7 @@ pub enum Command {
 pub fn run(global: &Global, command: &Command) -> anyhow::Result<()> {
     match command {
         Command::List => list(global),
+        Command::Explain { name } => explain(global, name),
         Command::Add { file, dry_run } => {
             let service = read(file)?;
             let path = format!("/v1/services?dry_run={dry_run}");
@@ -53,6 +59,15 @@ pub fn run(global: &Global, command: &Command) -> anyhow::Result<()> {
             show(&global.changes()?.ask(&Method::DELETE, &path, &())?, global.json)
         }
     }
+}
+
+fn explain(global: &Global, name: &str) -> anyhow::Result<()> {
+    let explanation: Explanation =
+        global.changes()?.get(&format!("/v1/services/{}/explain", escaped(name)))?;
+    if global.json {
+        return output::json(&explanation);
+    }
+    explanation.lines.iter().try_for_each(|line| output::line(line))
 }
 
 /// Has the daemon read its configuration again.

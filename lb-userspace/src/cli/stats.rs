@@ -88,6 +88,7 @@ fn tables(report: &Report, verdicts: bool) -> anyhow::Result<()> {
             .collect()
     });
     output::table(&header, 5..12, rows)?;
+    latency_tables(report)?;
     for row in report.services.iter().filter(|row| row.panic) {
         output::line(&format!(
             "service {} PANICS: too few backends are up, so health is ignored",
@@ -99,6 +100,46 @@ fn tables(report: &Report, verdicts: bool) -> anyhow::Result<()> {
     }
     output::line("")?;
     verdict_table(&report.verdicts)
+}
+
+/// Services whose weights follow latency, if there are any.
+fn latency_tables(report: &Report) -> anyhow::Result<()> {
+    let ms =
+        |seconds: Option<f64>| seconds.map_or("-".to_owned(), |seconds| format!("{:.1} ms", seconds * 1e3));
+    let own: Vec<_> = report.services.iter().filter_map(|row| Some((row, row.weights.as_ref()?))).collect();
+    if own.is_empty() {
+        return Ok(());
+    }
+    output::line("")?;
+    let header = ["SERVICE", "WEIGHTS", "D", "P99", "CAPACITY", "GAINED"];
+    let number = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.0}/s"));
+    let rows = own.iter().map(|(row, weights)| {
+        vec![
+            row.service.clone(),
+            weights.reason.clone(),
+            ms(weights.mean_backend_latency_seconds),
+            ms(weights.p99_seconds),
+            number(weights.capacity),
+            number(weights.capacity_gained),
+        ]
+    });
+    output::table(&header, 2..6, rows)?;
+    output::line("")?;
+    let header = ["SERVICE", "BACKEND", "LATENCY", "P50", "P99", "SAMPLES", "FACTOR", "WHY"];
+    let rows = report.backends.iter().filter_map(|row| {
+        let latency = row.latency.as_ref()?;
+        Some(vec![
+            row.service.clone(),
+            row.backend.clone(),
+            ms(latency.smoothed_seconds),
+            ms(latency.p50_seconds),
+            ms(latency.p99_seconds),
+            latency.samples.to_string(),
+            format!("{:.3}", latency.factor),
+            latency.reason.clone(),
+        ])
+    });
+    output::table(&header, 2..7, rows)
 }
 
 /// The verdicts that any packet had.

@@ -1,7 +1,12 @@
 //! What a daemon tells of the rows that are read from the maps: state, health, weight in force. Without a daemon the rows stay as they are.
 
 use super::client::Client;
-use crate::{api::Tracking, health::ledger::HealthRow, view::Report};
+use crate::{
+    api::Tracking,
+    health::ledger::HealthRow,
+    view::Report,
+    weight::{LatencyRow, WeightsRow},
+};
 use serde::Deserialize;
 use std::borrow::Cow;
 
@@ -18,6 +23,7 @@ pub(super) struct Told {
 struct ToldService {
     service: String,
     panic: bool,
+    weights: Option<WeightsRow>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -26,6 +32,7 @@ struct ToldBackend {
     state: String,
     effective_weight: f64,
     health: Option<HealthRow>,
+    latency: Option<LatencyRow>,
 }
 
 /// Asks the daemon, and puts what it tells into the rows. `None`: it does not answer.
@@ -34,6 +41,7 @@ pub(super) fn tell(report: &mut Report, client: Option<&Client>) -> Option<Told>
     for told in told.services.drain(..) {
         if let Some(row) = report.services.iter_mut().find(|row| row.service == told.service) {
             row.panic = told.panic;
+            row.weights = told.weights;
         }
     }
     for told in told.backends.drain(..) {
@@ -41,6 +49,7 @@ pub(super) fn tell(report: &mut Report, client: Option<&Client>) -> Option<Told>
             row.state = Cow::Owned(told.state);
             row.effective_weight = told.effective_weight;
             row.health = told.health;
+            row.latency = told.latency;
         }
     }
     Some(told)

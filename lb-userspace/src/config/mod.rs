@@ -21,12 +21,14 @@ pub const STATE_DIR: &str = validate::STATE_DIR;
 pub const ANSWER_RATE: u32 = validate::ANSWER_RATE;
 
 pub use model::{
-    Algorithm, ApiTls, Backend, Check, CheckType, Choice, Config, Daemon, HashKey, HashOn, Health, Http,
-    Iso8583, LogLevel, Prefix, Protocol, Service, Start, Tls, Tracking, TunnelSource, Via, XdpMode,
+    Algorithm, ApiTls, Backend, Check, CheckType, Choice, Config, Constants, Daemon, HashKey, HashOn, Health,
+    Http, Iso8583, LogLevel, Prefix, Protocol, Service, Start, Tls, Tracking, TunnelSource, Via, Weights,
+    XdpMode,
 };
 
 pub use written::{
-    WrittenApiTls, WrittenBackend, WrittenConfig, WrittenDaemon, WrittenHealth, WrittenService, validate,
+    WrittenApiTls, WrittenBackend, WrittenConfig, WrittenDaemon, WrittenHealth, WrittenService,
+    WrittenWeights, validate,
 };
 
 use error::Source;

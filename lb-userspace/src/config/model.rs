@@ -1,8 +1,10 @@
 //! The configuration as validated. A value of these types that came from [`super::parse`] keeps every rule.
 
 mod health;
+mod weights;
 
 pub use health::{Check, CheckType, Health, Http, Iso8583, Start, Tls, Via};
+pub use weights::{Constants, Weights};
 
 pub(super) use lb_common::backend::Forwarding;
 use lb_common::service::{ServiceKey, TCP, UDP};
@@ -143,6 +145,8 @@ pub struct Service {
     pub slots: u32,
     /// How the backends are checked; `None`: not at all, and all count as up.
     pub health: Option<Health>,
+    /// How the weights in force come about.
+    pub weights: Weights,
     /// Percent of the backends that must be up for health to be heeded; 0: it always is.
     pub panic_threshold: u8,
     /// How long a backend that came up takes to its whole weight; 0: it has it at once.

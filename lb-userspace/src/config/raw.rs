@@ -3,8 +3,10 @@
 //! Everything is optional here, so that a missing value gets a message of ours rather than serde's.
 
 mod health;
+mod weights;
 
 pub(super) use health::{OF_ALL, OF_HTTP, OF_ISO8583, OF_TLS, RawHealth};
+pub(super) use weights::RawWeights;
 
 use serde::Deserialize;
 use toml::Spanned;
@@ -76,12 +78,6 @@ pub(super) struct RawService {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a table")]
-pub(super) struct RawWeights {
-    pub mode: Option<Text>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, expecting = "a table")]
 pub(super) struct RawBackend {
     pub name: Option<Text>,
     pub address: Option<Text>,
@@ -143,6 +139,7 @@ fn wrong_type(rest: &str) -> String {
     let mend = match expected {
         "a string" => "a string, in quotes",
         "i64" => "a whole number, without quotes",
+        "f64" => "a number, without quotes",
         "a boolean" => "true or false, without quotes",
         "a sequence" => "an array, in square brackets (of tables: [[name]])",
         _ => "a table",

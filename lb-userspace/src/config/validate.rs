@@ -4,13 +4,14 @@ mod api_tls;
 mod health;
 mod nat;
 mod tracking;
+mod weights;
 
 use super::error::{Problem, Source};
 use super::model::{
     Backend, Choice, Config, Daemon, HashOn, LogLevel, Protocol, Service, TunnelSource, XdpMode,
 };
 use super::own;
-use super::raw::{RawBackend, RawConfig, RawDaemon, RawService, RawWeights, Text};
+use super::raw::{RawBackend, RawConfig, RawDaemon, RawService, Text};
 use super::rules::{self, Checked, MAX_TOTAL_SLOTS, Refusal};
 use lb_common::backend::Forwarding;
 use lb_common::limits::{DEFAULT_SLOTS, MAX_BACKENDS, MAX_SERVICES};
@@ -202,13 +203,15 @@ impl Check<'_> {
             Some(number) => self.at(number.span().start, rules::mss(*number.get_ref())).map(Some),
             None => Some(None),
         };
-        let weights = raw.weights.as_ref().is_none_or(|weights| self.weights(weights).is_some());
         let backends = self.backends(&raw.backends, address.map(SocketAddr::from).zip(forwarding));
         let slots = self.slots(table, raw);
-        let of = health::Of { address, forwarding, backends: backends.as_deref() };
+        let follows_latency = weights::follow_latency(raw);
+        let of = health::Of { address, forwarding, backends: backends.as_deref(), follows_latency };
         let health = raw.health.as_ref().map_or(Some(None), |health| self.health(health, &of));
         let panic_threshold = self.panic_threshold(raw.panic_threshold.as_ref());
         let slow_start = self.slow_start(raw.slow_start.as_ref());
+        let of = weights::Service::new(algorithm, health.as_ref(), panic_threshold, slow_start);
+        let weights = self.weights(raw, of.as_ref());
         let (address, port) = address?;
         let service = Service {
             name: name?,
@@ -221,11 +224,12 @@ impl Check<'_> {
             mss: mss?,
             slots: slots?,
             health: health?,
+            weights: weights?,
             panic_threshold: panic_threshold?,
             slow_start: slow_start?,
             backends: backends?,
         };
-        (unique && weights).then_some(service)
+        unique.then_some(service)
     }
 
     /// Whether the service's address, port and protocol, as far as they are known, are its alone.
@@ -269,12 +273,6 @@ impl Check<'_> {
         let weighted = raw.backends.iter().filter(|backend| weight(backend) != Some(0)).count();
         self.at(at, rules::enough_slots(slots, weighted))?;
         Some(slots)
-    }
-
-    fn weights(&mut self, spanned: &Spanned<RawWeights>) -> Option<()> {
-        let missing = "weights has no mode; add mode = \"static\"";
-        let mode = self.required(spanned.span().start, spanned.get_ref().mode.as_ref(), missing)?;
-        self.text(mode, |text| rules::pick("weights mode", text, &[("static", ())], &["latency"]))
     }
 
     fn backends(

@@ -2,11 +2,13 @@
 //! read back by [`super::parse`] to the same model, which a property test holds it to.
 
 mod health;
+mod weights;
 
 pub use health::WrittenHealth;
+pub use weights::WrittenWeights;
 
 use super::model::{
-    Algorithm, ApiTls, Backend, Choice as _, Config, Daemon, Prefix, Service, Tracking, TunnelSource,
+    Algorithm, ApiTls, Backend, Choice as _, Config, Daemon, Prefix, Service, Tracking, TunnelSource, Weights,
 };
 use super::rules::span;
 use serde::{Deserialize, Serialize};
@@ -92,6 +94,8 @@ pub struct WrittenService {
     pub slow_start: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<WrittenHealth>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weights: Option<WrittenWeights>,
     #[serde(default, rename = "backend")]
     pub backends: Vec<WrittenBackend>,
 }
@@ -184,6 +188,7 @@ impl From<&Service> for WrittenService {
             mss,
             slots,
             health,
+            weights,
             panic_threshold,
             slow_start,
             backends,
@@ -202,6 +207,8 @@ impl From<&Service> for WrittenService {
             panic_threshold: Some((*panic_threshold).into()),
             slow_start: Some(span(*slow_start)),
             health: Some(health.as_ref().map_or_else(WrittenHealth::none, WrittenHealth::from)),
+            // Static ones are what there is without a word.
+            weights: (*weights != Weights::Static).then(|| weights.into()),
             backends: backends.iter().map(WrittenBackend::from).collect(),
         }
     }

@@ -9,6 +9,7 @@ use super::{
     moves::{Cause, Moves},
     standing,
     vitals::Vitals,
+    weights::Governors,
 };
 use crate::{
     config::{Config, Daemon, XdpMode},
@@ -28,7 +29,7 @@ use crate::{
 };
 use anyhow::Context as _;
 use aya_log::EbpfLogger;
-use lb_common::hash::expand_key;
+use lb_common::{hash::expand_key, slot::BackendIndex};
 use nix::time::{ClockId, clock_gettime};
 use serde_json::json;
 use std::{
@@ -67,6 +68,8 @@ pub(super) struct Balancer {
     pub(super) events: Events,
     /// The health checks.
     pub(super) vitals: Vitals,
+    /// Weights that follow latency.
+    pub(super) governors: Governors,
     /// Slots that moved.
     pub(super) moves: Moves,
     /// When slow starts went on last.
@@ -103,6 +106,7 @@ impl Balancer {
             records,
             events,
             vitals: Vitals::new(),
+            governors: Governors::default(),
             moves: Moves::default(),
             advanced: Duration::ZERO,
             failures: 0,
@@ -128,7 +132,9 @@ impl Balancer {
             // Changes that have ended, because the configuration says something else now, end for good.
             self.records.keep(&self.state)?;
         }
-        self.state.adopt_health(&self.installed()?);
+        let installed = self.installed()?;
+        self.state.adopt_health(&installed);
+        self.state.adopt_factors(&installed);
         self.reconcile(Some(Cause::Operator))?;
         self.attach(config, interfaces)
     }
@@ -198,8 +204,13 @@ impl Balancer {
         Ok(())
     }
 
-    fn installed(&self) -> anyhow::Result<Installed> {
+    pub(super) fn installed(&self) -> anyhow::Result<Installed> {
         Ok(self.loaded.kernel.installed()?)
+    }
+
+    /// Connections that a backend was given so far; 0 where they cannot be read.
+    pub(super) fn connections(&self, index: BackendIndex) -> u64 {
+        self.loaded.kernel.backend_stats(index).map_or(0, |stats| stats.connections)
     }
 
     pub(super) fn reconcile_or_warn(&mut self, cause: Option<Cause>) {
@@ -214,6 +225,7 @@ impl Balancer {
     pub fn sweep(&mut self) {
         let now = now();
         self.rise(now);
+        self.steer(now);
         let expired = self.state.expire(now);
         let swept = self.sweep.tick(&mut self.loaded.kernel, Now::new(now));
         let progress = match swept {
@@ -251,7 +263,9 @@ impl Balancer {
             }
             Command::View { reply } => {
                 let report = view::of(&self.loaded.kernel);
-                let report = report.map(|report| standing::told(report, &self.state.desired(), &self.vitals));
+                let report = report.map(|report| {
+                    standing::told(report, &self.state.desired(), &self.vitals, &self.governors)
+                });
                 let _ = reply.send(report.map_err(|error| Failed::Machine(error.to_string())));
             }
             Command::About { reply } => {
@@ -269,6 +283,11 @@ impl Balancer {
             }
             Command::Health { reply } => {
                 let _ = reply.send(Ok(self.shown()));
+            }
+            Command::Explain { service, reply } => {
+                let lines = self.explain(&service, now());
+                let lines = lines.ok_or_else(|| Failed::Missing(self.state.no_service(&service)));
+                let _ = reply.send(lines);
             }
             Command::Tracking { reply } => {
                 let _ = reply.send(Ok(self.sweep.figures().clone()));

@@ -129,6 +129,13 @@ pub enum Command {
         /// Gets the figures.
         reply: Reply<Figures>,
     },
+    /// Tells why a service's weights are what they are.
+    Explain {
+        /// Its name.
+        service: String,
+        /// Gets it, a line each.
+        reply: Reply<Vec<String>>,
+    },
     /// Shows what the health checks found, and who had slots moved.
     Health {
         /// Gets it.
@@ -179,6 +186,11 @@ impl Handle {
     /// What the last whole pass of the sweep saw.
     pub async fn tracking(&self) -> Result<Figures, Failed> {
         self.ask(|reply| Command::Tracking { reply }).await
+    }
+
+    /// Why a service's weights are what they are, a line each.
+    pub async fn explain(&self, service: String) -> Result<Vec<String>, Failed> {
+        self.ask(|reply| Command::Explain { service, reply }).await
     }
 
     /// What the health checks found, and who had slots moved.

@@ -12,7 +12,8 @@ const WAITING: usize = 256;
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Happened {
     /// Like `backend set`, `reload`; `settled`: slots came to rest, or backends were left by their last flow; `health`:
-    /// checks found a backend in another state; `panic`: a service's health begins or ends to be ignored; `behind`: the maps could not be brought to the desired state, and it is tried again.
+    /// checks found a backend in another state; `panic`: a service's health begins or ends to be ignored; `weights`: a service's
+    /// weights follow latency, hold or are frozen from then on; `behind`: the maps could not be brought to the desired state, and it is tried again.
     pub event: &'static str,
     /// To what, like `web/b1`; empty: to all.
     pub target: String,

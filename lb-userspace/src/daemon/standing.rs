@@ -1,18 +1,24 @@
 //! What the maps do not say of backends: which of them drain, count as dead, or leave, and what their checks say.
 
-use super::vitals::Vitals;
+use super::{vitals::Vitals, weights::Governors};
 use crate::{
     state::{DesiredBackend, DesiredService, Standing},
     view::{BackendRow, Report},
-    weight::WEIGHT_SCALE,
 };
 use lb_common::backend::Forwarding;
 use std::net::SocketAddr;
 
 /// The rows with the state of each backend as the daemon knows it.
-pub(super) fn told(mut report: Report, desired: &[DesiredService], vitals: &Vitals) -> Report {
+pub(super) fn told(
+    mut report: Report,
+    desired: &[DesiredService],
+    vitals: &Vitals,
+    governors: &Governors,
+) -> Report {
+    let steered = governors.shown();
     for row in &mut report.services {
         row.panic = vitals.panics(&row.service);
+        row.weights = steered.get(&row.service).map(Into::into);
     }
     for row in &mut report.backends {
         let service = desired.iter().find(|service| service.name == row.service);
@@ -22,6 +28,8 @@ pub(super) fn told(mut report: Report, desired: &[DesiredService], vitals: &Vita
         });
         if backend.is_some() {
             row.health = vitals.ledger().row(&row.service, &row.backend);
+            let latency = steered.get(&row.service).and_then(|own| own.backends.get(&row.backend));
+            row.latency = latency.map(Into::into);
         }
         tell(row, backend);
     }
@@ -38,8 +46,8 @@ fn tell(row: &mut BackendRow, backend: Option<&DesiredBackend>) {
         Some((Standing::Down, _)) => "down",
         None => "leaving",
         Some((Standing::Serving, _)) => {
-            let share = backend.filter(|_| row.effective_weight > 0.0).map_or(0, |backend| backend.share);
-            row.effective_weight = f64::from(share) / f64::from(WEIGHT_SCALE);
+            let resolved = backend.filter(|_| row.effective_weight > 0.0);
+            row.effective_weight = resolved.map_or(0.0, DesiredBackend::effective_weight);
             return;
         }
     };

@@ -110,6 +110,7 @@ impl Balancer {
             runner.replace(targets.clone());
         }
         self.vitals.targets = targets;
+        self.governors.keep(self.state.services(), now());
     }
 
     /// Takes in what the checks tell, all that there is, and brings the maps after it once.
@@ -140,6 +141,7 @@ impl Balancer {
             }
             Event::Checked(checked) => {
                 self.vitals.ledger.checked(&checked, clock);
+                self.governors.checked(&checked, self.vitals.monotonic(checked.at));
                 let failed = checked.report.success() == Some(false);
                 let Checked { id, state, recovered_at, .. } = checked;
                 self.find(&id, state, failed, recovered_at)

@@ -1,7 +1,7 @@
 //! What health checks found of the backends, and what it makes of their standing and share. It has no clock: the time
 //! that slow starts go by is the one that [`State::advance`] was last told.
 
-use super::{DesiredBackend, Standing, State};
+use super::{DesiredBackend, Standing, State, installed_of};
 use crate::{
     config::{Backend, Service, Start},
     dataplane::Installed,
@@ -11,7 +11,6 @@ use crate::{
     },
     weight::WEIGHT_SCALE,
 };
-use lb_common::service::address_from_bytes;
 use std::{
     collections::{BTreeMap, HashSet},
     net::IpAddr,
@@ -114,13 +113,14 @@ impl State {
 
     /// A backend's weight for the slot table.
     pub(super) fn share(&self, service: &Service, backend: &Backend, verdict: Verdict) -> u32 {
-        let whole = DesiredBackend::whole_share(backend.weight);
-        if verdict != Verdict::Heeded || whole == 0 {
-            return whole;
-        }
-        let factor = self.ramp(service, backend);
-        // A backend with weight keeps a share, however small.
-        ((f64::from(whole) * factor).round() as u32).max(1)
+        let factor = if verdict == Verdict::Heeded { self.factor(service, backend) } else { 1.0 };
+        part_of(self.risen_share(service, backend, verdict), factor)
+    }
+
+    /// The same without what latency makes of it.
+    pub(super) fn risen_share(&self, service: &Service, backend: &Backend, verdict: Verdict) -> u32 {
+        let ramp = if verdict == Verdict::Heeded { self.ramp(service, backend) } else { 1.0 };
+        part_of(DesiredBackend::whole_share(backend.weight), ramp)
     }
 
     /// The slow start's part of a backend's weight.
@@ -151,6 +151,8 @@ impl State {
             own.retain(|name, _| service.backends.iter().any(|have| have.name == *name));
             !own.is_empty()
         });
+        self.factors
+            .retain(|name, _| services.iter().any(|have| have.name == *name && have.weights.law().is_some()));
     }
 
     /// Takes over from an earlier daemon, by what the maps say, which backends were out: one that is marked as dead is down,
@@ -161,11 +163,8 @@ impl State {
             let Some(there) = there.filter(|_| service.health.is_some()) else { continue };
             let named: HashSet<_> = there.slots.iter().map(|slot| slot.backend).collect();
             for backend in &service.backends {
-                let mut own = installed.backends.iter().filter(|have| have.service() == there.record.id);
-                let record = own.find(|have| {
-                    have.name == backend.name && address_from_bytes(have.record.address) == backend.address
-                });
-                let Some(have) = record else { continue };
+                let have = installed_of(installed, there, &backend.name, backend.address);
+                let Some(have) = have else { continue };
                 let drains = self.drains.contains_key(&(service.name.clone(), backend.name.clone()));
                 let had_weight = have.weight > 0 && have.record.next_hop.is_resolved() && !drains;
                 let state = match (have.record.next_hop.is_down(), named.contains(&have.index)) {
@@ -183,6 +182,11 @@ impl State {
             }
         }
     }
+}
+
+/// A backend with weight keeps a share, however small.
+fn part_of(share: u32, factor: f64) -> u32 {
+    if share == 0 { 0 } else { ((f64::from(share) * factor).round() as u32).max(1) }
 }
 
 impl DesiredBackend {

@@ -45,16 +45,23 @@ impl ChurnCap {
         Self { ordinary: bucket(law.churn), urgent: bucket(law.churn_urgent) }
     }
 
-    /// How many of `wanted` slots may move now. They count as moved.
-    pub fn take(&mut self, now: Duration, wanted: u32, cause: Cause) -> u32 {
+    /// How many slots may move now for this cause; [`u32::MAX`] for one that is exempt.
+    pub fn available(&mut self, now: Duration, cause: Cause) -> u32 {
         self.ordinary.fill(now);
         self.urgent.fill(now);
-        let allowed = match cause {
-            Cause::Exempt => return wanted,
-            Cause::Latency => self.ordinary.tokens.min(self.urgent.tokens),
-            Cause::UrgentLatency => self.urgent.tokens,
-        };
-        let granted = wanted.min(allowed as u32);
+        match cause {
+            Cause::Exempt => u32::MAX,
+            Cause::Latency => self.ordinary.tokens.min(self.urgent.tokens) as u32,
+            Cause::UrgentLatency => self.urgent.tokens as u32,
+        }
+    }
+
+    /// How many of `wanted` slots may move now. They count as moved.
+    pub fn take(&mut self, now: Duration, wanted: u32, cause: Cause) -> u32 {
+        let granted = wanted.min(self.available(now, cause));
+        if cause == Cause::Exempt {
+            return granted;
+        }
         self.urgent.tokens -= f64::from(granted);
         if cause == Cause::Latency {
             self.ordinary.tokens -= f64::from(granted);

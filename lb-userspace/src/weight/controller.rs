@@ -149,6 +149,13 @@ impl Controller {
         }
     }
 
+    /// Takes over what another controller has learnt of the same backends, under its own constants.
+    pub fn inherit(&mut self, other: &Self) {
+        let law = self.law;
+        *self = other.clone();
+        self.law = law;
+    }
+
     fn find(&mut self, index: BackendIndex) -> Option<&mut Tracked> {
         let position = self.backends.binary_search_by_key(&index, |backend| backend.member.index).ok()?;
         self.backends.get_mut(position)

@@ -9,11 +9,14 @@ mod controller;
 mod decisions;
 mod figures;
 mod govern;
+mod governor;
 mod law;
 mod member;
 mod normalise;
 mod output;
 mod passive;
+mod publish;
+mod rows;
 mod sample;
 mod standing;
 
@@ -21,10 +24,13 @@ pub use churn::{Cause, ChurnCap};
 pub use controller::Controller;
 pub use decisions::{BackendDecision, Decision, What};
 pub use figures::{CapacityGain, Figures};
+pub use governor::{Governed, Governor, Shown, ShownBackend, Step};
 pub use law::{Law, LawError, LawProblem};
 pub use member::{Health, Member};
 pub use output::{BackendWeight, Mode, WEIGHT_SCALE, Weights};
 pub use passive::{Passive, Waiting};
+pub use publish::{Published, publish};
+pub use rows::{LatencyRow, WeightsRow};
 pub use sample::{Outcome, Sample};
 pub use standing::{Clamp, Freeze, Standing};
 

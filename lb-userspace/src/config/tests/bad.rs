@@ -279,9 +279,9 @@ fn weights_values() {
     check(&[
         (
             with(11, "mode = \"latency\""),
-            r#"11:8: weights mode "latency" is not in this version; use "static""#,
+            r#"11:8: weights mode "latency" takes latencies from health checks, and there are none; add [service.health]"#,
         ),
-        (with(11, ""), r#"10:1: weights has no mode; add mode = "static""#),
+        (with(11, ""), r#"10:1: weights has no mode; add mode = "static" or "latency""#),
     ]);
 }
 

@@ -4,6 +4,7 @@ mod bad;
 mod good;
 mod health;
 mod nat;
+mod weights;
 mod whole;
 
 use super::{Config, WrittenConfig, parse};

@@ -29,7 +29,12 @@ pub(super) struct Of<'s> {
     pub address: Option<(IpAddr, u16)>,
     pub forwarding: Option<Forwarding>,
     pub backends: Option<&'s [Backend]>,
+    /// Its weights follow the latencies of the checks.
+    pub follows_latency: bool,
 }
+
+/// The longest interval of checks that weights follow: the control law was made for two samples a second.
+const LATENCY_INTERVAL: Duration = Duration::from_millis(500);
 
 impl Check<'_> {
     /// The checks; `Some(None)` for type "none".
@@ -44,7 +49,7 @@ impl Check<'_> {
             return all.map(|()| None);
         }
         let check = self.check(spanned, kind);
-        let times = self.times(raw);
+        let times = self.times(raw, of.follows_latency);
         let rise = self.number_or(raw.rise.as_ref(), RISE, |number| rules::run("rise", number));
         let fall = self.number_or(raw.fall.as_ref(), FALL, |number| rules::run("fall", number));
         let grace = self.duration_or("grace", raw.grace.as_ref(), GRACE, Duration::ZERO);
@@ -171,8 +176,19 @@ impl Check<'_> {
     }
 
     /// Interval and timeout.
-    fn times(&mut self, raw: &RawHealth) -> Option<(Duration, Duration)> {
-        let interval = self.duration_or("interval", raw.interval.as_ref(), INTERVAL, MIN_INTERVAL);
+    fn times(&mut self, raw: &RawHealth, follows_latency: bool) -> Option<(Duration, Duration)> {
+        let usual = if follows_latency { LATENCY_INTERVAL } else { INTERVAL };
+        let mut interval = self.duration_or("interval", raw.interval.as_ref(), usual, MIN_INTERVAL);
+        if let (Some(text), Some(long)) = (&raw.interval, interval.filter(|&i| i > LATENCY_INTERVAL))
+            && follows_latency
+        {
+            let refusal = format!(
+                "interval \"{}\" is too long for weights mode \"latency\", which needs two checks a second; use at most \"{}\"",
+                rules::span(long),
+                rules::span(LATENCY_INTERVAL)
+            );
+            interval = self.at(text.span().start, Err(Refusal(refusal)));
+        }
         let timeout = match &raw.timeout {
             Some(text) => {
                 self.text(text, |text| rules::duration("timeout", text, MIN_TIMEOUT..=HOUR)).map(Some)
