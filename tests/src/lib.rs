@@ -9,6 +9,7 @@
 //! * [`iso8583_host`]: a host of ISO 8583 with a service time
 //! * [`load`]: a bounded number of TCP connections from the client, counted by the backend that answered
 //! * [`crowd`]: thousands of connections at a time, and [`soak`]: everything that may not break them
+//! * [`workers`]: HTTP servers with a queue and a service time, and [`closed_loop`]: clients that load them
 //! * [`echo`] and [`traffic`]: flows that go on beside a test, in numbered messages
 //! * [`model`]: the data plane in plain Rust, which the program must agree with
 //! * [`transfer`]: many bytes in one connection, with a checksum of what arrived
@@ -21,6 +22,7 @@ pub mod api_tls;
 pub mod ask;
 pub mod bed;
 pub mod certificate;
+pub mod closed_loop;
 pub mod config;
 pub mod crowd;
 pub mod echo;
@@ -34,3 +36,4 @@ pub mod traffic;
 pub mod transfer;
 pub mod trunk;
 pub mod wait;
+pub mod workers;

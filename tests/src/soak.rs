@@ -4,7 +4,8 @@
 
 use std::{
     collections::BTreeMap,
-    net::SocketAddr,
+    io::{Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
     thread,
     time::{Duration, Instant},
 };
@@ -33,6 +34,12 @@ const HOSTS: usize = 8;
 /// How long a request of the daemon may take on a busy machine.
 const GRACE: Duration = Duration::from_secs(20);
 
+/// Health checks of everybody, which no busy machine fails, and weights that follow the time of a handshake: with these constants they
+/// follow its noise too, so that slots move all the time.
+const STEERED: &str = "slow_start = \"0s\"
+health = { type = \"tcp\", interval = \"500ms\", timeout = \"500ms\", fall = 1000 }
+weights = { mode = \"latency\", period = \"500ms\", smoothing = \"0s\", deadband = 0, gain = 0.5, confirm = false, min_samples = 1, churn = 0.2, churn_urgent = 1 }";
+
 /// What a run came to.
 #[derive(Clone, Debug)]
 pub struct Report {
@@ -48,6 +55,8 @@ pub struct Report {
     pub drained: Vec<String>,
     /// Packets of the service, and those of them for which the flow table was looked at.
     pub packets: (u64, u64),
+    /// Slots that latency had moved since the last daemon began.
+    pub steered: u64,
 }
 
 impl Report {
@@ -72,6 +81,8 @@ struct Soak<'b> {
     weights: BTreeMap<usize, u32>,
     /// Hosts that were not used yet.
     fresh: Vec<usize>,
+    /// Whether weights follow latency.
+    steers: bool,
     /// Whether a second service asks for features that the first does not need.
     wide: bool,
     happened: BTreeMap<&'static str, u32>,
@@ -81,10 +92,15 @@ struct Soak<'b> {
     random: u64,
 }
 
-/// Runs for about this long. `tell` hears each thing that happens, with what the crowd has seen.
-pub fn run(minutes: f64, habit: Habit, mut tell: impl FnMut(&str, &Seen, u64)) -> Result<Report> {
+/// Runs for about this long, with static weights or such that follow latency. `tell` hears each thing that happens, with what the crowd has seen.
+pub fn run(
+    minutes: f64,
+    habit: Habit,
+    steers: bool,
+    mut tell: impl FnMut(&str, &Seen, u64),
+) -> Result<Report> {
     let bed = Bed::builder().backends(HOSTS as u8).build()?;
-    let mut soak = Soak::new(&bed)?;
+    let mut soak = Soak::new(&bed, steers)?;
     soak.start()?;
     let target = SocketAddr::new(bed.vip(false)?, PORT);
     let end = Instant::now() + Duration::from_secs_f64(minutes * 60.0);
@@ -112,7 +128,7 @@ pub fn run(minutes: f64, habit: Habit, mut tell: impl FnMut(&str, &Seen, u64)) -
 }
 
 impl<'b> Soak<'b> {
-    fn new(bed: &'b Bed) -> Result<Self> {
+    fn new(bed: &'b Bed, steers: bool) -> Result<Self> {
         let servers = Servers::new()?;
         for host in bed.backends() {
             servers.serve(host, PORT)?;
@@ -123,6 +139,7 @@ impl<'b> Soak<'b> {
             servers,
             weights: (0..FIRST).map(|host| (host, 100)).collect(),
             fresh: (FIRST..HOSTS).rev().collect(),
+            steers,
             wide: false,
             happened: BTreeMap::new(),
             dead: Vec::new(),
@@ -145,7 +162,11 @@ impl<'b> Soak<'b> {
             let name = SocketAddr::new(self.bed.vip(true)?, 53);
             services.push(Service::udp("names", name).backend(host.role(), host.address(true), 1));
         }
-        Ok(config_with(self.bed, &format!("learn = \"{LEARN}\""), &services))
+        let keys = format!("learn = \"{LEARN}\"\nmetrics = \"127.0.0.1:9477\"");
+        let text = config_with(self.bed, &keys, &services);
+        let steered = format!("algorithm = \"hash\"\n{STEERED}");
+        // Of the first service.
+        Ok(if self.steers { text.replacen("algorithm = \"hash\"", &steered, 1) } else { text })
     }
 
     fn start(&mut self) -> Result<()> {
@@ -263,13 +284,27 @@ impl<'b> Soak<'b> {
     fn report(mut self, seen: Seen, messages: u64) -> Result<Report> {
         let stats = ask::json(self.bed, &["stats", SERVICE])?;
         let packets = ask::number(ask::row(&stats["services"], &[("service", SERVICE)])?, "packets")?;
-        let lookups = self.lookups()?;
+        let (lookups, steered) = (self.lookups()?, self.steered()?);
         if let Some(mut daemon) = self.daemon.take() {
             ensure!(daemon.stop()?.success(), "the daemon ends in disorder: {}", daemon.log());
         }
         drop(self.servers);
         let Self { happened, dead, drained, .. } = self;
-        Ok(Report { seen, messages, happened, dead, drained, packets: (packets, lookups) })
+        Ok(Report { seen, messages, happened, dead, drained, packets: (packets, lookups), steered })
+    }
+
+    /// Slots that latency had moved, as the daemon tells Prometheus.
+    fn steered(&self) -> Result<u64> {
+        let text = self.bed.balancer().run_in(|| {
+            let mut stream = TcpStream::connect("127.0.0.1:9477")?;
+            stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")?;
+            let mut text = String::new();
+            stream.read_to_string(&mut text)?;
+            Ok(text)
+        })?;
+        let series = format!("xdp_lb_service_slot_moves_total{{service=\"{SERVICE}\",cause=\"latency\"}} ");
+        let value = text.lines().find_map(|line| line.strip_prefix(&series));
+        Ok(value.context("no count of slots that latency moved")?.parse()?)
     }
 
     /// Packets of the service for which the flow table was looked at.

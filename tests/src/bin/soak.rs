@@ -21,6 +21,9 @@ struct Arguments {
     /// Connections at a time
     #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u32).range(10..=20_000))]
     connections: u32,
+    /// Weights follow latency
+    #[arg(long)]
+    steers: bool,
 }
 
 fn minutes(text: &str) -> Result<f64, String> {
@@ -29,10 +32,10 @@ fn minutes(text: &str) -> Result<f64, String> {
 }
 
 fn main() -> Result<ExitCode> {
-    let Arguments { minutes, connections } = Arguments::parse();
+    let Arguments { minutes, connections, steers } = Arguments::parse();
     println!("{connections} connections for {minutes} minutes; one thing happens each second");
     let habit = Habit { connections, pause: Duration::from_millis(500), messages: 20 };
-    let report = soak::run(minutes, habit, |what, seen, messages| {
+    let report = soak::run(minutes, habit, steers, |what, seen, messages| {
         let Seen { open, broken, closed, .. } = seen;
         let (open, broken): (u64, u64) = (open.values().sum(), broken.values().sum());
         println!("  {what:<45} {open:>6} open {closed:>8} ended {messages:>10} messages {broken:>4} broken");
@@ -51,7 +54,7 @@ fn main() -> Result<ExitCode> {
 }
 
 fn table(report: &Report) -> Table {
-    let Report { seen, messages, happened, dead, drained, packets } = report;
+    let Report { seen, messages, happened, dead, drained, packets, steered } = report;
     let mut table = Table::new();
     table.load_style(UTF8_FULL_CONDENSED).set_header(["what", "number"]);
     for (kind, count) in happened {
@@ -63,6 +66,7 @@ fn table(report: &Report) -> Table {
     table.add_row(["backends that died".to_owned(), dead.join(", ")]);
     table.add_row(["connections that broke".to_owned(), broken.join(", ")]);
     table.add_row(["backends that drained to 0".to_owned(), drained.join(", ")]);
+    table.add_row(["slots that latency moved, last daemon".to_owned(), steered.to_string()]);
     let (all, looked_up) = packets;
     let share = looked_up * 1000 / (*all).max(1);
     table.add_row([
