@@ -7,6 +7,7 @@ pub mod events;
 mod kept;
 mod looks;
 pub mod moves;
+mod passive;
 mod privileges;
 mod reload;
 mod standing;

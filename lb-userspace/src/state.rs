@@ -301,7 +301,8 @@ pub fn features_of(services: &[Service]) -> u32 {
             Algorithm::RoundRobin { per_client: true } => features::ROUND_ROBIN | features::PER_CLIENT,
             Algorithm::LeastConnections => features::LEAST_CONNECTIONS,
         };
-        bits | ipv6 | every_port | udp | mode | addresses | mss | algorithm
+        let sampling = if service.weights.sampled().is_some() { features::SAMPLING } else { 0 };
+        bits | ipv6 | every_port | udp | mode | addresses | mss | algorithm | sampling
     })
 }
 

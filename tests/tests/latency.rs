@@ -8,6 +8,8 @@
 
 #[path = "latency/live.rs"]
 mod live;
+#[path = "latency/passive.rs"]
+mod passive;
 #[path = "latency/site.rs"]
 mod site;
 #[path = "latency/steering.rs"]

@@ -22,8 +22,8 @@ pub const ANSWER_RATE: u32 = validate::ANSWER_RATE;
 
 pub use model::{
     Algorithm, ApiTls, Backend, Check, CheckType, Choice, Config, Constants, Daemon, HashKey, HashOn, Health,
-    Http, Iso8583, LogLevel, Prefix, Protocol, Service, Start, Tls, Tracking, TunnelSource, Via, Weights,
-    XdpMode,
+    Http, Iso8583, LatencySource, LogLevel, Prefix, Protocol, Service, Start, Tls, Tracking, TunnelSource,
+    Via, Weights, XdpMode,
 };
 
 pub use written::{

@@ -4,7 +4,7 @@ mod health;
 mod weights;
 
 pub use health::{Check, CheckType, Health, Http, Iso8583, Start, Tls, Via};
-pub use weights::{Constants, Weights};
+pub use weights::{Constants, LatencySource, Weights};
 
 pub(super) use lb_common::backend::Forwarding;
 use lb_common::service::{ServiceKey, TCP, UDP};

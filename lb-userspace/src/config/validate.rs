@@ -205,12 +205,12 @@ impl Check<'_> {
         };
         let backends = self.backends(&raw.backends, address.map(SocketAddr::from).zip(forwarding));
         let slots = self.slots(table, raw);
-        let follows_latency = weights::follow_latency(raw);
+        let follows_latency = weights::follow_checks(raw);
         let of = health::Of { address, forwarding, backends: backends.as_deref(), follows_latency };
         let health = raw.health.as_ref().map_or(Some(None), |health| self.health(health, &of));
         let panic_threshold = self.panic_threshold(raw.panic_threshold.as_ref());
         let slow_start = self.slow_start(raw.slow_start.as_ref());
-        let of = weights::Service::new(algorithm, health.as_ref(), panic_threshold, slow_start);
+        let of = weights::Service::new(forwarding, algorithm, health.as_ref(), panic_threshold, slow_start);
         let weights = self.weights(raw, of.as_ref());
         let (address, port) = address?;
         let service = Service {

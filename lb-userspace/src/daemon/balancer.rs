@@ -7,6 +7,7 @@ use super::{
     kept::Records,
     looks::Looked,
     moves::{Cause, Moves},
+    passive::Samples,
     standing,
     vitals::Vitals,
     weights::Governors,
@@ -52,7 +53,7 @@ pub(super) fn now() -> Duration {
 /// The desired state and the maps that follow it.
 pub(super) struct Balancer {
     pub(super) state: State,
-    loaded: Loaded,
+    pub(super) loaded: Loaded,
     sweep: Sweep,
     /// Ways that are too narrow, as far as they were told.
     narrow: mtu::Warnings,
@@ -70,6 +71,8 @@ pub(super) struct Balancer {
     pub(super) vitals: Vitals,
     /// Weights that follow latency.
     pub(super) governors: Governors,
+    /// What the program counts of nat's latencies.
+    pub(super) samples: Samples,
     /// Slots that moved.
     pub(super) moves: Moves,
     /// When slow starts went on last.
@@ -107,6 +110,7 @@ impl Balancer {
             events,
             vitals: Vitals::new(),
             governors: Governors::default(),
+            samples: Samples::default(),
             moves: Moves::default(),
             advanced: Duration::ZERO,
             failures: 0,
@@ -194,8 +198,10 @@ impl Balancer {
         let done = plan.operations.iter().try_for_each(|operation| self.loaded.kernel.apply(operation));
         self.behind = done.is_err();
         self.failures += u64::from(self.behind);
-        self.sweep.install(&self.installed()?);
+        let installed = self.installed()?;
+        self.sweep.install(&installed);
         done?;
+        self.set_sampling(&installed)?;
         self.moves.record(&plan.report, cause);
         self.state.carried_out();
         if !plan.operations.is_empty() {

@@ -2,7 +2,7 @@
 
 use super::{balancer::Balancer, moves::Cause};
 use crate::{
-    config::{Check, Service},
+    config::{Check, LatencySource, Service},
     dataplane::Installed,
     health::{event::Checked, report::Outcome as Result},
     state::{self, Factors, installed_of},
@@ -25,6 +25,8 @@ pub(super) struct Governors {
 
 struct One {
     governor: Governor,
+    /// Checks are what it measures by, and not clients' requests.
+    by_checks: bool,
     /// Connections of its backends, when they were last read.
     connections: BTreeMap<BackendIndex, u64>,
 }
@@ -38,12 +40,14 @@ impl Governors {
             let capped = !service.algorithm.tracks_all();
             let had = before.remove(&service.name);
             if let Some(had) = had {
-                let same = had.governor.is_for(law, service.slots, capped);
+                let by_checks = service.weights.source() == Some(LatencySource::Probes);
+                let same = had.governor.is_for(law, service.slots, capped) && had.by_checks == by_checks;
                 let one = if same { Some(had) } else { One::new(service, Some(&had.governor), now) };
                 self.services.extend(one.map(|one| (service.name.clone(), one)));
                 continue;
             }
-            if service.health.as_ref().is_some_and(|health| health.check == Check::Tcp) {
+            let by_checks = service.weights.source() == Some(LatencySource::Probes);
+            if by_checks && service.health.as_ref().is_some_and(|health| health.check == Check::Tcp) {
                 warn!(
                     "service {}: weights follow the latency of checks of type tcp, which is that of the kernel's handshake and not of the application; use another type if there is one",
                     service.name
@@ -70,7 +74,6 @@ impl Governors {
 
     /// Takes the ages of all of a backend's requests that are outstanding now, for sources that see requests begin. A check needs
     /// none of this: its timeout makes it an error soon enough.
-    #[expect(dead_code, reason = "for the passive source of nat")]
     pub fn outstanding(
         &mut self,
         service: &str,
@@ -86,6 +89,9 @@ impl Governors {
     /// Takes what a check measured: from the request to its answer where one is asked, else to the end of the check. One that this
     /// machine could not make is no sample.
     pub fn checked(&mut self, checked: &Checked, now: Duration) {
+        if !self.services.get(&*checked.id.service).is_some_and(|one| one.by_checks) {
+            return;
+        }
         let report = &checked.report;
         let outcome = match report.outcome {
             Result::Passed => Outcome::Success,
@@ -115,7 +121,8 @@ impl One {
                 if let Some(other) = heir_of {
                     governor.inherit(other);
                 }
-                Some(Self { governor, connections: BTreeMap::new() })
+                let by_checks = service.weights.source() == Some(LatencySource::Probes);
+                Some(Self { governor, by_checks, connections: BTreeMap::new() })
             }
             // The configuration holds valid constants alone.
             Err(error) => {
@@ -143,6 +150,7 @@ impl Balancer {
             Ok(installed) => installed,
             Err(error) => return warn!("{error:#}; weights stay as they are until this works"),
         };
+        self.take_samples(&due, &installed, now);
         let mut moved = 0;
         for name in due {
             moved += self.step(&name, &installed, now);

@@ -10,7 +10,30 @@ pub enum Weights {
     #[default]
     Static,
     /// They follow the backends' latencies.
-    Latency(Constants),
+    Latency(Constants, LatencySource),
+}
+
+/// Where latencies come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LatencySource {
+    /// Health checks.
+    Probes,
+    /// Clients' requests, of one flow in `one_of`, a power of two: nat alone, where answers pass too.
+    Passive {
+        /// 1 to 65,536.
+        one_of: u32,
+    },
+}
+
+impl LatencySource {
+    /// Its word.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Probes => "probes",
+            Self::Passive { .. } => "passive",
+        }
+    }
 }
 
 /// The constants of the control law, valid.
@@ -42,7 +65,7 @@ impl Weights {
     pub const fn word(&self) -> &'static str {
         match self {
             Self::Static => "static",
-            Self::Latency(_) => "latency",
+            Self::Latency(..) => "latency",
         }
     }
 
@@ -51,7 +74,25 @@ impl Weights {
     pub const fn law(&self) -> Option<&Law> {
         match self {
             Self::Static => None,
-            Self::Latency(constants) => Some(constants.law()),
+            Self::Latency(constants, _) => Some(constants.law()),
+        }
+    }
+
+    /// Where their latencies come from, where they follow any.
+    #[must_use]
+    pub const fn source(&self) -> Option<LatencySource> {
+        match self {
+            Self::Static => None,
+            Self::Latency(_, source) => Some(*source),
+        }
+    }
+
+    /// One flow in how many is sampled; `None`: none is.
+    #[must_use]
+    pub const fn sampled(&self) -> Option<u32> {
+        match self.source() {
+            Some(LatencySource::Passive { one_of }) => Some(one_of),
+            _ => None,
         }
     }
 }

@@ -11,6 +11,8 @@ pub(in super::super) type Decimal = Spanned<f64>;
 #[serde(deny_unknown_fields, expecting = "a table")]
 pub(in super::super) struct RawWeights {
     pub mode: Option<Text>,
+    pub source: Option<Text>,
+    pub sample: Option<Number>,
     pub period: Option<Text>,
     pub cap: Option<Text>,
     pub smoothing: Option<Text>,
@@ -41,6 +43,8 @@ impl RawWeights {
             value.map(|value| (key, value.span().start))
         }
         [
+            of("source", self.source.as_ref()),
+            of("sample", self.sample.as_ref()),
             of("period", self.period.as_ref()),
             of("cap", self.cap.as_ref()),
             of("smoothing", self.smoothing.as_ref()),

@@ -1,5 +1,8 @@
 use super::{accepted, check, with};
-use crate::{config::Weights, weight::Law};
+use crate::{
+    config::{LatencySource, Weights},
+    weight::Law,
+};
 use std::time::Duration;
 
 /// Line 9 is the type of check, line 11 the mode.
@@ -95,4 +98,40 @@ fn what_cannot_be_is_refused_with_its_place() {
         ),
     ]);
     assert!(law(&algorithm("round-robin")).period > Duration::ZERO);
+}
+
+/// A nat service without checks.
+fn nat(keys: &str) -> String {
+    with(11, &format!("mode = \"latency\"\n{keys}"))
+        .lines()
+        .map(|line| if line.starts_with("forwarding") { "forwarding = \"nat\"" } else { line })
+        .flat_map(|line| [line, "\n"])
+        .collect()
+}
+
+#[test]
+fn nat_takes_its_clients_requests_unless_told_otherwise() {
+    let source = |text: &str| accepted(text).services[0].weights.source();
+    assert_eq!(source(&nat("")), Some(LatencySource::Passive { one_of: 32 }));
+    assert_eq!(source(&nat("sample = 1")), Some(LatencySource::Passive { one_of: 1 }));
+    assert_eq!(law(&nat("source = \"passive\"")), Law::default());
+    assert_eq!(source(&latency("")), Some(LatencySource::Probes));
+    // Checks that nobody measures by may be as rare as they like.
+    let rare = nat("").replace("type = \"none\"", "type = \"http\"\ninterval = \"30s\"");
+    assert_eq!(source(&rare), Some(LatencySource::Passive { one_of: 32 }));
+    check(&[
+        (
+            latency("source = \"passive\""),
+            r#"12:10: weights source "passive" needs answers that pass the balancer, and with forwarding "l2-dsr" they do not; use "nat", or source "probes""#,
+        ),
+        (latency("sample = 2"), r#"12:10: sample has no effect with weights source "probes"; remove it"#),
+        (
+            nat("sample = 3"),
+            "12:10: sample 3 is no power of two from 1 to 65536; of one flow in so many the latency is taken",
+        ),
+        (
+            nat("source = \"probes\""),
+            r#"11:8: weights mode "latency" takes latencies from health checks, and there are none; add [service.health]"#,
+        ),
+    ]);
 }

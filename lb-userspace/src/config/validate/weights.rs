@@ -1,17 +1,24 @@
 //! `[service.weights]`, with what it needs of the service.
 
 use super::{Check, Refusal, rules};
-use crate::config::model::{Algorithm, Constants, Health, Weights};
+use crate::config::model::{Algorithm, Constants, Health, LatencySource, Weights};
 use crate::config::raw::{RawService, RawWeights, Text};
 use crate::weight::Law;
+use lb_common::backend::Forwarding;
 use std::time::Duration;
 use toml::Spanned;
 
 /// The longest of every duration here; the law's own bounds are narrower.
 const HOUR: Duration = Duration::from_hours(1);
 
+/// One flow in so many is sampled unless told otherwise.
+const ONE_OF: u32 = 32;
+/// And at the most.
+const MOST: u32 = 1 << (lb_common::latency::Sampling::MAX - 1);
+
 /// What is known of the service that the weights are of.
 pub(super) struct Service {
+    pub forwarding: Forwarding,
     pub algorithm: Algorithm,
     pub is_checked: bool,
     pub panic_threshold: u8,
@@ -21,12 +28,14 @@ pub(super) struct Service {
 impl Service {
     /// Of what was valid; `None`: not enough of it.
     pub fn new(
+        forwarding: Option<Forwarding>,
         algorithm: Option<Algorithm>,
         health: Option<&Option<Health>>,
         panic_threshold: Option<u8>,
         slow_start: Option<Duration>,
     ) -> Option<Self> {
         Some(Self {
+            forwarding: forwarding?,
             algorithm: algorithm?,
             is_checked: health?.is_some(),
             panic_threshold: panic_threshold?,
@@ -35,10 +44,13 @@ impl Service {
     }
 }
 
-/// Whether the table asks for weights from latency, as far as that can be told.
-pub(super) fn follow_latency(raw: &RawService) -> bool {
-    let mode = raw.weights.as_ref().and_then(|weights| weights.get_ref().mode.as_ref());
-    mode.is_some_and(|mode| mode.get_ref() == "latency")
+/// Whether the table asks for weights from the latency of checks, as far as that can be told.
+pub(super) fn follow_checks(raw: &RawService) -> bool {
+    let Some(weights) = &raw.weights else { return false };
+    let is = |text: Option<&Text>, word| text.is_some_and(|text| text.get_ref() == word);
+    let nat = is(raw.forwarding.as_ref(), Forwarding::Nat.name());
+    let source = weights.get_ref().source.as_ref();
+    is(weights.get_ref().mode.as_ref(), "latency") && (is(source, "probes") || (source.is_none() && !nat))
 }
 
 impl Check<'_> {
@@ -51,10 +63,11 @@ impl Check<'_> {
             rules::pick("weights mode", text, &[("static", false), ("latency", true)], &[])
         })?;
         if latency {
+            let source = of.and_then(|of| self.latency_source(mode, spanned.get_ref(), of));
             let fits = of.map(|of| self.can_follow_latency(mode, of));
-            let law = self.law(spanned, of);
+            let law = self.law(spanned, of, source);
             fits??;
-            law.map(Weights::Latency)
+            Some(Weights::Latency(law?, source?))
         } else {
             self.no_constants(spanned.get_ref()).map(|()| Weights::Static)
         }
@@ -70,13 +83,52 @@ impl Check<'_> {
         all
     }
 
-    /// That there are samples, and a table whose shares follow weights.
+    /// Where latencies come from: of nat's requests unless told otherwise, of checks in the other modes.
+    fn latency_source(&mut self, mode: &Text, raw: &RawWeights, of: &Service) -> Option<LatencySource> {
+        let nat = of.forwarding == Forwarding::Nat;
+        let passive = match &raw.source {
+            Some(text) => self.text(text, |text| {
+                rules::pick("weights source", text, &[("probes", false), ("passive", true)], &[])
+            })?,
+            None => nat,
+        };
+        if passive && !nat {
+            let at = raw.source.as_ref().unwrap_or(mode).span().start;
+            let refusal = format!(
+                "weights source \"passive\" needs answers that pass the balancer, and with forwarding {:?} they do not; use \"nat\", or source \"probes\"",
+                of.forwarding.name()
+            );
+            return self.at(at, Err(Refusal(refusal)));
+        }
+        if !passive && !of.is_checked {
+            let refusal = "weights mode \"latency\" takes latencies from health checks, and there are none; add [service.health]";
+            return self.at(mode.span().start, Err(Refusal(refusal.to_owned())));
+        }
+        match &raw.sample {
+            None if passive => Some(LatencySource::Passive { one_of: ONE_OF }),
+            None => Some(LatencySource::Probes),
+            Some(number) if !passive => {
+                let refusal = "sample has no effect with weights source \"probes\"; remove it";
+                self.at(number.span().start, Err(Refusal(refusal.to_owned())))
+            }
+            Some(number) => {
+                let one_of = u32::try_from(*number.get_ref()).ok();
+                let one_of = one_of.filter(|one_of| one_of.is_power_of_two() && *one_of <= MOST);
+                let refusal = || {
+                    let given = number.get_ref();
+                    Refusal(format!(
+                        "sample {given} is no power of two from 1 to {MOST}; of one flow in so many the latency is taken"
+                    ))
+                };
+                let one_of = self.at(number.span().start, one_of.ok_or_else(refusal))?;
+                Some(LatencySource::Passive { one_of })
+            }
+        }
+    }
+
+    /// That there is a table whose shares follow weights.
     fn can_follow_latency(&mut self, mode: &Text, of: &Service) -> Option<()> {
         let at = mode.span().start;
-        if !of.is_checked {
-            let refusal = "weights mode \"latency\" takes latencies from health checks, and there are none; add [service.health]";
-            return self.at(at, Err(Refusal(refusal.to_owned())));
-        }
         let why = match of.algorithm {
             Algorithm::Hash | Algorithm::RoundRobin { per_client: false } => return Some(()),
             Algorithm::Maglev => {
@@ -94,9 +146,15 @@ impl Check<'_> {
     }
 
     /// The constants: each is the default unless it is written, and all are held to their bounds at once.
-    fn law(&mut self, spanned: &Spanned<RawWeights>, of: Option<&Service>) -> Option<Constants> {
+    fn law(
+        &mut self,
+        spanned: &Spanned<RawWeights>,
+        of: Option<&Service>,
+        source: Option<LatencySource>,
+    ) -> Option<Constants> {
         let raw = spanned.get_ref();
-        let mut law = Law::for_probes();
+        let passive = matches!(source, Some(LatencySource::Passive { .. }));
+        let mut law = if passive { Law::default() } else { Law::for_probes() };
         if let Some(of) = of {
             law.panic_threshold = f64::from(of.panic_threshold) / 100.0;
             law.slow_start = of.slow_start;

@@ -12,6 +12,10 @@ use utoipa::ToSchema;
 pub struct WrittenWeights {
     pub mode: String,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sample: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub period: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cap: Option<String>,
@@ -97,6 +101,8 @@ impl From<&Weights> for WrittenWeights {
         let number = |number| Some(Decimal(number));
         Self {
             mode,
+            source: weights.source().map(|source| source.word().to_owned()),
+            sample: weights.sampled(),
             period: Some(span(period)),
             cap: Some(span(cap)),
             smoothing: Some(span(smoothing)),
