@@ -101,6 +101,20 @@ pub fn pinned(kind: &str, pin: &Path) -> Result<Value> {
     value(Command::new("bpftool").args(["-j", kind, "show", "pinned"]).arg(pin))
 }
 
+/// What bpftool shows of all entries of one of the balancer's maps.
+pub fn dump(bed: &Bed, map: &str) -> Result<Value> {
+    let pin = bed.pin_dir().join(map);
+    value(Command::new("bpftool").args(["-j", "map", "dump", "pinned"]).arg(pin))
+}
+
+/// The sum over the CPUs of one field of a per-CPU array's entry in a [`dump`], by the names that BTF gave it.
+pub fn sum(dump: &Value, index: u64, field: &str) -> Result<u64> {
+    let mut entries = dump.as_array().into_iter().flatten();
+    let entry = entries.find(|entry| entry["formatted"]["key"] == index).context("no such entry")?;
+    let values = entry["formatted"]["values"].as_array().filter(|values| !values.is_empty());
+    values.context("no values")?.iter().map(|value| number(&value["value"], field)).sum()
+}
+
 /// The kernel's number of the bed's pinned program.
 pub fn program_id(bed: &Bed) -> Result<u64> {
     number(&pinned("prog", &bed.pin_dir().join("program"))?, "id")

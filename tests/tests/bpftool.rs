@@ -2,29 +2,14 @@
 
 use std::{net::SocketAddr, process::Command, time::Duration};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use lb_tests::{
-    ask::{installed, json, number, row, text, value},
+    ask::{dump, installed, json, number, row, sum, text},
     bed::{Bed, Host, HttpServer, Process},
     config::{Service, config},
     load::Load,
     wait::wait_for,
 };
-use serde_json::Value;
-
-fn dump(bed: &Bed, map: &str) -> Result<Value> {
-    let pin = bed.pin_dir().join(map);
-    value(Command::new("bpftool").args(["-j", "map", "dump", "pinned"]).arg(pin))
-}
-
-/// The sum over the CPUs of one field of a per-CPU array's entry, by the names that BTF gave it.
-fn sum(entries: &Value, index: u64, field: &str) -> Result<u64> {
-    let mut entries = entries.as_array().into_iter().flatten();
-    let entry = entries.find(|entry| entry["formatted"]["key"] == index).context("no such entry")?;
-    let values = entry["formatted"]["values"].as_array().context("no values")?;
-    assert!(!values.is_empty(), "{entry}");
-    values.iter().map(|value| number(&value["value"], field)).sum()
-}
 
 /// A bed with two services that have carried connections, and another that has not.
 fn used() -> Result<(Bed, Vec<HttpServer>, Process)> {

@@ -11,11 +11,13 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use lb_tests::{
     api::ask,
-    ask::{json, number, start, start_resolved},
-    bed::Bed,
+    ask::{dump, installed, json, number, start, start_resolved, sum},
+    bed::{Bed, Host, HttpServer},
     config::{Service, config_with},
     echo::Echo,
+    load::Load,
     traffic::{Kind, Traffic},
+    wait::wait_for,
 };
 
 const PORT: u16 = 7;
@@ -102,6 +104,60 @@ fn what_is_scraped_is_what_the_maps_count_and_the_tool_accepts_it() {
         "phase=\"learning\"",
     ] {
         assert!(text.contains(name), "no {name} in {text}");
+    }
+}
+
+#[test]
+fn after_ten_thousand_connections_metrics_and_bpftool_say_the_same() {
+    let bed = Bed::builder().backends(3).build().unwrap();
+    let start = |host: &Host| HttpServer::start(host, 80, host.role());
+    let _servers = bed.backends().iter().map(start).collect::<Result<Vec<_>>>().unwrap();
+    let vip = |v6| SocketAddr::new(bed.vip(v6).unwrap(), 80);
+    let services = [
+        Service::tcp("web", vip(false)).hosts(bed.backends(), &[1, 2, 3]),
+        Service::tcp("web6", vip(true)).hosts(bed.backends(), &[3, 2, 1]),
+    ];
+    let _balancer = start_resolved(&bed, &config_with(&bed, METRICS, &services)).unwrap();
+    for v6 in [false, true] {
+        Load::new(vip(v6), 5_000).run(bed.client()).unwrap().require_all().unwrap();
+    }
+    // A last FIN or a router solicitation may come in between two looks.
+    let counters = |text: &str| -> Vec<String> {
+        let lines = text.lines().filter(|line| line.contains("_packets_total{"));
+        lines.map(str::to_owned).collect()
+    };
+    let maps = ["BACKEND_STATS", "SERVICE_STATS", "VERDICTS"];
+    let (text, dumps) = wait_for(Duration::from_secs(20), "a quiet moment", || {
+        let before = scrape(&bed)?;
+        let dumps = maps.iter().map(|map| dump(&bed, map)).collect::<Result<Vec<_>>>()?;
+        Ok((counters(&scrape(&bed)?) == counters(&before)).then_some((before, dumps)))
+    })
+    .unwrap();
+    let same = |series: &str, labels: &str, dump: usize, index: u64, field: &str| {
+        let (series, sum) = (format!("xdp_lb_{series}{labels}"), sum(&dumps[dump], index, field).unwrap());
+        assert_eq!(value(&text, &series).unwrap(), sum, "{series}");
+        sum
+    };
+    let mut connections = 0;
+    for row in json(&bed, &["backend", "list"]).unwrap().as_array().unwrap() {
+        let labels =
+            format!("{{service={},backend={},address={}}}", row["service"], row["backend"], row["address"]);
+        let index = number(row, "index").unwrap();
+        same("backend_packets_total", &labels, 0, index, "packets");
+        same("backend_bytes_total", &labels, 0, index, "bytes");
+        connections += same("backend_connections_total", &labels, 0, index, "connections");
+    }
+    assert!(connections >= 10_000, "a repeated SYN counts again: {connections}");
+    for service in installed(&bed).unwrap().services {
+        let (labels, id) = (format!("{{service=\"{}\"}}", service.name), service.record.id.into());
+        assert!(same("service_packets_total", &labels, 1, id, "packets") > 25_000);
+        same("service_bytes_total", &labels, 1, id, "bytes");
+        same("service_dropped_packets_total", &labels, 1, id, "dropped");
+    }
+    for verdict in lb_common::counters::Verdict::all() {
+        let labels = format!("{{action=\"{}\",reason=\"{}\"}}", verdict.action(), verdict.reason());
+        same("verdict_packets_total", &labels, 2, verdict.counter().into(), "packets");
+        same("verdict_bytes_total", &labels, 2, verdict.counter().into(), "bytes");
     }
 }
 
