@@ -6,6 +6,7 @@ use std::{
     io::Write as _,
     path::{Path, PathBuf},
     process::ExitCode,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -13,6 +14,10 @@ use anyhow::{Context as _, Result, ensure};
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use lb_bench::{
+    compare::{
+        self, Compared, load,
+        rate::{self, Rate},
+    },
     machine::Machine,
     measure::{self, Effort, Row},
     record::Record,
@@ -25,6 +30,7 @@ use serde::Serialize;
 /// What a packet costs, and how large the program is. Needs root: it loads programs into the kernel.
 #[derive(Parser)]
 #[command(bin_name = "cargo xtask bench")]
+#[expect(clippy::struct_excessive_bools, reason = "switches of a command line")]
 struct Cli {
     /// One number of flows, and few combinations.
     #[arg(long)]
@@ -47,6 +53,9 @@ struct Cli {
     /// Measures nothing: writes the program's sizes into the file that the tests compare them with.
     #[arg(long, exclusive = true)]
     record: bool,
+    /// Beside others, through namespaces: direct, nftables, `HAProxy` and nginx; and frames a second.
+    #[arg(long, conflicts_with_all = ["record", "quick", "only", "packets", "rows"])]
+    compare: bool,
     /// Where JSON and picture go.
     #[arg(long, default_value = "target/bench")]
     out: PathBuf,
@@ -79,6 +88,9 @@ fn run(cli: &Cli) -> Result<()> {
         println!("wrote {}", Record::path().display());
         return Ok(());
     }
+    if cli.compare {
+        return compare(cli);
+    }
     let begun = Instant::now();
     let machine = Machine::read();
     refuse_statistics()?;
@@ -98,13 +110,67 @@ fn run(cli: &Cli) -> Result<()> {
     Ok(())
 }
 
+/// All that was compared.
+#[derive(Serialize)]
+struct Beside {
+    machine: Machine,
+    effort: load::Effort,
+    compared: Vec<Compared>,
+    rates: Vec<Rate>,
+}
+
+fn compare(cli: &Cli) -> Result<()> {
+    let machine = Machine::read();
+    let bar = progress(0);
+    bar.set_style(ProgressStyle::with_template("{spinner} {msg} [{elapsed}]")?);
+    let told = |what: &str| bar.set_message(what.to_owned());
+    let rates = on_one(cli.cpu, || rate::run(cli.rounds, told))?;
+    let effort = load::Effort { clients: 16, seconds: 2.0, bytes: 256 << 20 };
+    let statistics = Statistics::on()?;
+    let compared = compare::run(cli.rounds, effort, told)?;
+    drop(statistics);
+    bar.finish_and_clear();
+    println!("{}\n", table::compared(&compared));
+    println!("{}\n", table::rates(&rates));
+    fs::create_dir_all(&cli.out).with_context(|| format!("cannot make {}", cli.out.display()))?;
+    let path = cli.out.join("compare.json");
+    let text = serde_json::to_string_pretty(&Beside { machine, effort, compared, rates })?;
+    fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    println!("wrote {}", path.display());
+    Ok(())
+}
+
+/// Works on a thread that stays on one processor.
+fn on_one<T: Send>(cpu: usize, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    let pinned = || measure::pin(cpu).and_then(|()| work());
+    thread::scope(|scope| scope.spawn(pinned).join()).unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+/// The kernel counts the run time of programs until this is dropped.
+struct Statistics;
+
+/// The switch of that.
+const STATISTICS: &str = "/proc/sys/kernel/bpf_stats_enabled";
+
+impl Statistics {
+    fn on() -> Result<Self> {
+        fs::write(STATISTICS, "1").with_context(|| format!("cannot write {STATISTICS}"))?;
+        Ok(Self)
+    }
+}
+
+impl Drop for Statistics {
+    fn drop(&mut self) {
+        let _ = fs::write(STATISTICS, "0");
+    }
+}
+
 /// The kernel's own statistics of programs cost each packet two looks at the clock.
 fn refuse_statistics() -> Result<()> {
-    const SWITCH: &str = "/proc/sys/kernel/bpf_stats_enabled";
-    let on = fs::read_to_string(SWITCH).with_context(|| format!("cannot read {SWITCH}"))?;
+    let on = fs::read_to_string(STATISTICS).with_context(|| format!("cannot read {STATISTICS}"))?;
     ensure!(
         on.trim() == "0",
-        "the kernel counts the run time of programs, which costs time; write 0 into {SWITCH}"
+        "the kernel counts the run time of programs, which costs time; write 0 into {STATISTICS}"
     );
     Ok(())
 }

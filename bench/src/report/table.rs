@@ -3,6 +3,7 @@
 use comfy_table::{CellAlignment, Table, presets};
 
 use crate::{
+    compare::{Compared, rate::Rate},
     measure::Row,
     size::{Load, Memory},
 };
@@ -53,6 +54,48 @@ pub fn memory(maps: &[Memory]) -> Table {
     }
     let sum = |of: fn(&Memory) -> u64| kib(maps.iter().map(of).sum());
     table.add_row(vec!["all".to_owned(), sum(|map| map.usual), sum(|map| map.largest)]);
+    table
+}
+
+/// The balancer beside others.
+#[must_use]
+pub fn compared(all: &[Compared]) -> Table {
+    let heading = [
+        "balancer",
+        "requests/s",
+        "p50, µs",
+        "p99, µs",
+        "p99.9, µs",
+        "own CPU, s/M",
+        "all CPU, s/M",
+        "connections/s",
+        "upload, Gbit/s",
+    ];
+    let mut table = empty(&heading, 1);
+    for Compared { name, median, .. } in all {
+        let own = if median.own.is_nan() { "-".to_owned() } else { format!("{:.2}", median.own) };
+        table.add_row(vec![
+            (*name).to_owned(),
+            format!("{:.0}", median.requests),
+            format!("{:.0}", median.latency.half),
+            format!("{:.0}", median.latency.most),
+            format!("{:.0}", median.latency.nearly_all),
+            own,
+            format!("{:.1}", median.all),
+            format!("{:.0}", median.connections),
+            format!("{:.2}", median.upload),
+        ]);
+    }
+    table
+}
+
+/// Frames a second.
+#[must_use]
+pub fn rates(all: &[Rate]) -> Table {
+    let mut table = empty(&["frames", "million/s", "most"], 1);
+    for Rate { name, median, most } in all {
+        table.add_row(vec![name.clone(), format!("{median:.2}"), format!("{most:.2}")]);
+    }
     table
 }
 

@@ -3,6 +3,8 @@
 //! The packages of nginx, redis, memcached, haproxy, varnish and prometheus also start a system service, unless the machine's
 //! `policy-rc.d` forbids it; `systemctl disable --now NAME` ends one that is not wanted.
 
+use std::path::Path;
+
 use anyhow::Result;
 
 use super::apt;
@@ -21,8 +23,12 @@ const COMMANDS: &[(&str, &str)] = &[
     ("memcached", "memcached"),
     ("haproxy", "haproxy"),
     ("varnishd", "varnish"),
+    ("nft", "nftables"),
     ("promtool", "prometheus"),
 ];
+
+/// A file that no command tells of, with its package: nginx's module for TCP.
+const STREAM: (&str, &str) = ("/usr/lib/nginx/modules/ngx_stream_module.so", "libnginx-mod-stream");
 
 /// Their names when all are there.
 pub fn describe(workspace: &Workspace) -> Option<String> {
@@ -37,5 +43,6 @@ pub fn install(workspace: &Workspace, progress: &Progress) -> Result<()> {
 
 fn missing(workspace: &Workspace) -> Vec<&'static str> {
     let absent = COMMANDS.iter().filter(|(command, _)| workspace.which(command).is_none());
-    absent.map(|(_, package)| *package).collect()
+    let module = Some(STREAM.1).filter(|_| !Path::new(STREAM.0).exists());
+    absent.map(|(_, package)| *package).chain(module).collect()
 }
