@@ -38,6 +38,7 @@ pub use vitals::Finding;
 
 /// What changes the desired state, beside an operator's [`Change`].
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "none is kept: each is taken in at once")]
 pub enum Event {
     /// A new configuration, whole and valid.
     Configured(Config),

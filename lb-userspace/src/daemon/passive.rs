@@ -73,19 +73,9 @@ impl Balancer {
                     Ok(counted) => counted,
                     Err(error) => return warn!("{error}; weights stay as they are until this works"),
                 };
-                for (sample, count) in self.samples.counted.read(backend.index, &counted) {
-                    for _ in 0..count {
-                        self.governors.sample(
-                            &there.name,
-                            &backend.name,
-                            sample.latency,
-                            sample.outcome,
-                            now,
-                        );
-                    }
-                }
+                let counted = self.samples.counted.read(backend.index, &counted);
                 let ages = waiting.ages.get(&backend.index).cloned().unwrap_or_default();
-                self.governors.outstanding(&there.name, &backend.name, ages, now);
+                self.governors.seen(&there.name, backend.index, counted, ages, now);
             }
         }
     }

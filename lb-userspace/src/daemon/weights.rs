@@ -6,7 +6,7 @@ use crate::{
     dataplane::Installed,
     health::{event::Checked, report::Outcome as Result},
     state::{self, Factors, installed_of},
-    weight::{Governed, Governor, Outcome, Shown},
+    weight::{Governed, Governor, Outcome, Sample, Shown},
 };
 use lb_common::slot::BackendIndex;
 use serde_json::json;
@@ -72,16 +72,20 @@ impl Governors {
         }
     }
 
-    /// Takes the ages of all of a backend's requests that are outstanding now, for sources that see requests begin. A check needs
-    /// none of this: its timeout makes it an error soon enough.
-    pub fn outstanding(
+    /// Takes what the data path saw of a backend, by its index: requests that ended alike, with how many they are, and the ages of all
+    /// that are outstanding at `now`. A check needs no ages: its timeout makes it an error soon enough.
+    pub fn seen(
         &mut self,
         service: &str,
-        backend: &str,
+        backend: BackendIndex,
+        samples: impl IntoIterator<Item = (Sample, u32)>,
         ages: impl IntoIterator<Item = Duration>,
         now: Duration,
     ) {
         if let Some(one) = self.services.get_mut(service) {
+            for (sample, times) in samples {
+                one.governor.samples(backend, sample, times, now);
+            }
             one.governor.outstanding(backend, ages, now);
         }
     }

@@ -108,18 +108,33 @@ impl Governor {
         self.begun = other.begun;
     }
 
-    /// Takes a request or a check that has ended.
+    /// Takes a request or a check of a backend, by its name, that has ended.
     pub fn sample(&mut self, backend: &str, latency: Duration, outcome: Outcome, now: Duration) {
-        let Some((index, latencies)) = self.latencies.get_mut(backend) else { return };
-        self.controller.observe(now, *index, Sample { latency, outcome });
-        latencies.record(latency, now);
+        let index = self.latencies.get(backend).map(|(index, _)| *index);
+        if let Some(index) = index {
+            self.samples(index, Sample { latency, outcome }, 1, now);
+        }
+    }
+
+    /// Takes requests of a backend, by its index, that ended alike: `times` of them.
+    pub fn samples(&mut self, index: BackendIndex, sample: Sample, times: u32, now: Duration) {
+        let Some((_, latencies)) = self.latencies.values_mut().find(|(have, _)| *have == index) else {
+            return;
+        };
+        for _ in 0..times {
+            self.controller.observe(now, index, sample);
+        }
+        latencies.record(sample.latency, times, now);
     }
 
     /// Takes the ages of all of a backend's requests that are outstanding now; see [`Controller::outstanding`].
-    pub fn outstanding(&mut self, backend: &str, ages: impl IntoIterator<Item = Duration>, now: Duration) {
-        if let Some((index, _)) = self.latencies.get(backend) {
-            self.controller.outstanding(now, *index, ages);
-        }
+    pub fn outstanding(
+        &mut self,
+        index: BackendIndex,
+        ages: impl IntoIterator<Item = Duration>,
+        now: Duration,
+    ) {
+        self.controller.outstanding(now, index, ages);
     }
 
     /// Takes how many requests came to the service since the last call; see [`Controller::requests`].
@@ -230,7 +245,7 @@ impl Latencies {
         Self { now: empty(), before: empty(), since: now, samples: 0 }
     }
 
-    fn record(&mut self, latency: Duration, now: Duration) {
+    fn record(&mut self, latency: Duration, times: u32, now: Duration) {
         if now.saturating_sub(self.since) >= STRETCH {
             std::mem::swap(&mut self.now, &mut self.before);
             if let Some(histogram) = &mut self.now {
@@ -238,9 +253,10 @@ impl Latencies {
             }
             self.since = now;
         }
-        self.samples += 1;
+        self.samples += u64::from(times);
         if let Some(histogram) = &mut self.now {
-            histogram.saturating_record(u64::try_from(latency.as_micros()).unwrap_or(u64::MAX));
+            let latency = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
+            histogram.saturating_record_n(latency, times);
         }
     }
 
