@@ -6,6 +6,7 @@ mod differences;
 pub mod events;
 mod kept;
 mod looks;
+mod memory;
 pub mod moves;
 mod passive;
 mod privileges;
@@ -121,6 +122,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let _metrics = metrics.map(|listener| api::metrics::Metrics::serve(listener, commands.clone()));
     let _api_tls = tls.map(|listener| Api::serve_tls(listener, commands.clone()));
     let _api = Api::serve(socket, commands);
+    memory::trim();
     info!("ready");
     supervisor.ready();
 

@@ -9,6 +9,7 @@ mod leaving;
 mod life;
 mod report;
 mod returns;
+mod settled;
 mod slots;
 #[cfg(test)]
 mod tests;
@@ -32,6 +33,7 @@ use std::{
 
 pub use allocate::PlanError;
 pub use report::{BackendReport, Report, ServiceReport};
+pub use settled::Settled;
 
 /// What is to be done, and what that means.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -54,9 +56,27 @@ pub fn plan(
     census: &Census,
     now: u32,
 ) -> Result<Plan, PlanError> {
+    plan_beside(installed, desired, &BTreeSet::new(), census, now)
+}
+
+/// As [`plan`], with nothing to be done for services that are settled ([`Settled::names`]): their slots are neither looked at
+/// nor needed in `installed`, and the report leaves them out.
+///
+/// # Errors
+/// When the maps are too small; nothing is planned then.
+pub fn plan_beside(
+    installed: &Installed,
+    desired: &[DesiredService],
+    settled: &BTreeSet<String>,
+    census: &Census,
+    now: u32,
+) -> Result<Plan, PlanError> {
     let mut planner = Planner::new(installed, census, now);
     planner.forget_leftovers(desired);
-    for service in desired {
+    let (rest, changed): (Vec<_>, Vec<_>) =
+        desired.iter().partition(|service| settled.contains(&service.name));
+    planner.keep(&rest);
+    for service in changed {
         planner.service(service)?;
     }
     planner.vips(desired);
@@ -150,6 +170,15 @@ impl<'i> Planner<'i> {
             self.answers(id, desired, backend, member.index);
         }
         Ok(())
+    }
+
+    /// Keeps the backends of settled services, all of which are desired.
+    fn keep(&mut self, settled: &[&DesiredService]) {
+        let names: HashSet<_> = settled.iter().map(|service| service.name.as_str()).collect();
+        let services = self.installed.services.iter().filter(|have| names.contains(have.name.as_str()));
+        let ids: HashSet<_> = services.map(|have| have.record.id).collect();
+        let own = self.installed.backends.iter().filter(|have| ids.contains(&have.service()));
+        self.kept.extend(own.map(|have| have.index));
     }
 
     /// The service as it is. After a crash between the two there may be one of its name at its new address and one at its

@@ -178,19 +178,25 @@ impl Report {
     ) -> Result<Self, E> {
         let mut services = Vec::new();
         let mut backends = Vec::new();
+        let names = interface_names();
+        // By index: services have millions of slots together.
+        let mut slots = vec![0; installed.generations.len().max(1)];
         for service in &installed.services {
             let own: Vec<_> =
                 installed.backends.iter().filter(|backend| backend.service() == service.record.id).collect();
             let forwarding = own.first().map_or(Forwarding::L2Dsr as u8, |backend| backend.record.forwarding);
             let (counted, tracked) = service_stats(service.record.id)?;
             services.push(service_row(service, forwarding, &counted, &tracked));
-            let mut slots: HashMap<u16, u32> = HashMap::new();
             for slot in &service.slots {
-                *slots.entry(slot.backend).or_default() += 1;
+                if let Some(count) = slots.get_mut(usize::from(slot.backend)) {
+                    *count += 1;
+                }
             }
             for backend in own {
-                let slots = slots.get(&backend.index).copied().unwrap_or_default();
-                backends.push(backend_row(service, backend, slots, &backend_stats(backend)?));
+                // Taken, so that the next service counts from 0: a backend is of one service.
+                let slots = slots.get_mut(usize::from(backend.index)).map(std::mem::take).unwrap_or_default();
+                let via = interface_name(&names, backend.record.ifindex);
+                backends.push(backend_row(service, backend, via, slots, &backend_stats(backend)?));
             }
         }
         backends.sort_by(|a, b| (&a.service, &a.backend).cmp(&(&b.service, &b.backend)));
@@ -228,7 +234,11 @@ fn service_row(
     stats: &ServiceStats,
     tracked: &TrackStats,
 ) -> ServiceRow {
-    let in_phase = |phase| service.slots.iter().filter(|slot| slot.phase() == phase).count() as u32;
+    let mut phases = [0; 3];
+    for slot in &service.slots {
+        phases[slot.phase() as usize] += 1;
+    }
+    let in_phase = |phase: Phase| phases[phase as usize];
     ServiceRow {
         service: service.name.clone(),
         address: SocketAddr::new(service.key.ip(), service.key.port()).to_string(),
@@ -256,6 +266,7 @@ fn service_row(
 fn backend_row(
     service: &InstalledService,
     backend: &InstalledBackend,
+    via: String,
     slots: u32,
     counted: &BackendStats,
 ) -> BackendRow {
@@ -277,7 +288,7 @@ fn backend_row(
         latency: None,
         slots,
         share: f64::from(slots) / f64::from(service.record.slot_mask + 1),
-        interface: interface_name(record.ifindex),
+        interface: via,
         mac: if resolved { mac(record.next_hop.mac) } else { String::new() },
         index: backend.index,
         packets: counted.packets,
@@ -298,12 +309,19 @@ fn address_of(record: &Backend) -> String {
     }
 }
 
+/// Names of this network namespace's interfaces by index.
+fn interface_names() -> HashMap<u32, String> {
+    let all = nix::net::if_::if_nameindex();
+    let named = |interface: &nix::net::if_::Interface| {
+        (interface.index(), interface.name().to_string_lossy().into_owned())
+    };
+    all.map(|all| all.iter().map(named).collect()).unwrap_or_default()
+}
+
 /// The interface's name; its number where this network namespace has no such interface.
-fn interface_name(ifindex: u32) -> String {
-    let names = nix::net::if_::if_nameindex().ok();
-    let name = names.as_ref().and_then(|all| all.iter().find(|interface| interface.index() == ifindex));
-    match name {
-        Some(interface) => interface.name().to_string_lossy().into_owned(),
+fn interface_name(names: &HashMap<u32, String>, ifindex: u32) -> String {
+    match names.get(&ifindex) {
+        Some(name) => name.clone(),
         None if ifindex == 0 => String::new(),
         None => format!("if{ifindex}"),
     }

@@ -22,7 +22,7 @@ use crate::{
     metrics::About,
     mtu,
     neighbour::{Interface, NextHop, Resolver},
-    plan::{self, Plan},
+    plan::{self, Plan, Settled},
     routing,
     state::{Event, State},
     tracking::{Now, Progress, Sweep},
@@ -55,6 +55,8 @@ pub(super) struct Balancer {
     pub(super) state: State,
     pub(super) loaded: Loaded,
     sweep: Sweep,
+    /// What needs no plan.
+    settled: Settled,
     /// Ways that are too narrow, as far as they were told.
     narrow: mtu::Warnings,
     /// What the program was made for.
@@ -102,6 +104,7 @@ impl Balancer {
             state,
             loaded,
             sweep,
+            settled: Settled::default(),
             narrow,
             specialisation,
             daemon,
@@ -182,13 +185,20 @@ impl Balancer {
 
     /// Plans from what the maps hold to what they should hold, and carries it out.
     fn reconcile(&mut self, cause: Option<Cause>) -> anyhow::Result<()> {
-        let plan = self.plan(&self.state)?;
+        let plan = self.plan(&self.state, None)?;
         self.carry_out(&plan, cause)
     }
 
-    pub(super) fn plan(&self, state: &State) -> anyhow::Result<Plan> {
-        let installed = self.loaded.kernel.installed()?;
-        Ok(plan::plan(&installed, &state.desired(), self.sweep.census(), Now::new(now()).seconds())?)
+    /// `about`: the service that the report is wanted of, whether anything is to be done for it or not.
+    pub(super) fn plan(&self, state: &State, about: Option<&str>) -> anyhow::Result<Plan> {
+        let desired = state.desired();
+        let mut settled = self.settled.names(&desired);
+        if let Some(about) = about {
+            settled.remove(about);
+        }
+        let installed = self.loaded.kernel.installed_without(&settled)?;
+        let now = Now::new(now()).seconds();
+        Ok(plan::plan_beside(&installed, &desired, &settled, self.sweep.census(), now)?)
     }
 
     /// Carries a plan out. When the maps fail on the way, what is missing is planned again at the next change. `cause`: why
@@ -198,8 +208,15 @@ impl Balancer {
         let done = plan.operations.iter().try_for_each(|operation| self.loaded.kernel.apply(operation));
         self.behind = done.is_err();
         self.failures += u64::from(self.behind);
-        let installed = self.installed()?;
-        self.sweep.install(&installed);
+        let desired = self.state.desired();
+        let skipped = self.settled.names(&desired);
+        let installed = self.loaded.kernel.installed_without(&skipped)?;
+        self.sweep.install_beside(&installed, &skipped);
+        if self.behind {
+            self.settled.forget();
+        } else {
+            self.settled.carried_out(plan, desired);
+        }
         done?;
         self.set_sampling(&installed)?;
         self.moves.record(&plan.report, cause);

@@ -192,7 +192,7 @@ impl Balancer {
         let known: BTreeSet<IpAddr> = self.state.addresses().into_iter().collect();
         let new = state.addresses().into_iter().filter(|address| !known.contains(address)).collect();
         introduce(resolver, &mut state, new).await?;
-        let mut plan = self.plan(&state).map_err(|error| Refusal(format!("{error:#}")))?;
+        let mut plan = self.plan(&state, write.service()).map_err(|error| Refusal(format!("{error:#}")))?;
         if let Write::Backend(Change::AddBackend { service, backend }) = write {
             tell_if_silent(&state, &mut plan.report, service, backend.address);
         }

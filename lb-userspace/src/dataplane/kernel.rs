@@ -25,7 +25,12 @@ use lb_common::{
     service::{Service, ServiceKey, address_bytes, address_from_bytes},
     slot::{BackendIndex, Slot},
 };
-use std::{collections::BTreeMap, io, mem::offset_of, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    mem::offset_of,
+    path::Path,
+};
 
 /// Name of the map that tells who wrote the others.
 pub const META: &str = "META";
@@ -150,8 +155,16 @@ impl Kernel {
             .collect()
     }
 
-    fn installed_service(&self, key: ServiceKey, record: Service) -> Option<InstalledService> {
+    fn installed_service(
+        &self,
+        key: ServiceKey,
+        record: Service,
+        skip: &BTreeSet<String>,
+    ) -> Option<InstalledService> {
         let name = self.service_labels.get(record.id)?.name.as_str().to_owned();
+        if skip.contains(&name) {
+            return Some(InstalledService { name, key, record, slots: Vec::new(), ring: Vec::new() });
+        }
         let end = record.first_slot.checked_add(record.slot_mask)?;
         let slots =
             (record.first_slot..=end).map(|index| self.slots.get(index)).collect::<Option<Vec<_>>>()?;
@@ -265,13 +278,14 @@ impl Kernel {
     }
 }
 
-impl Dataplane for Kernel {
-    fn installed(&self) -> Result<Installed, Error> {
+impl Kernel {
+    /// As [`Dataplane::installed`], without the slots of these services: there may be millions.
+    pub fn installed_without(&self, skip: &BTreeSet<String>) -> Result<Installed, Error> {
         let mut services = Vec::new();
         for entry in &self.services {
             let (Record(key), Record(record)) = entry.map_err(read("SERVICES"))?;
             let bad = || io::Error::new(io::ErrorKind::InvalidData, "a service outside of its maps");
-            let service = self.installed_service(key, record).ok_or_else(bad);
+            let service = self.installed_service(key, record, skip).ok_or_else(bad);
             services.push(service.map_err(Error::map("read", "SERVICES"))?);
         }
         services.sort_by(|a, b| a.name.cmp(&b.name));
@@ -290,6 +304,12 @@ impl Dataplane for Kernel {
             vips,
             returns: self.installed_returns()?,
         })
+    }
+}
+
+impl Dataplane for Kernel {
+    fn installed(&self) -> Result<Installed, Error> {
+        self.installed_without(&BTreeSet::new())
     }
 
     fn apply(&mut self, operation: &Operation) -> Result<(), Error> {

@@ -3,10 +3,11 @@
 use super::{Phase, Planner, report::BackendReport};
 use crate::{
     dataplane::{InstalledBackend, Operation},
+    distinct::distinct,
     state::DesiredService,
 };
 use lb_common::slot::{BackendIndex, Slot};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 impl Planner<'_> {
     /// Finds the backends of a service that leave, once those that stay are known: they take no new connections, and one
@@ -48,8 +49,10 @@ impl Planner<'_> {
 
     /// The backends that slots name before the plan.
     fn named_before(&self) -> BTreeSet<BackendIndex> {
-        let slots = self.installed.services.iter().flat_map(|service| &service.slots);
-        slots.flat_map(|slot| [slot.backend, slot.previous]).collect()
+        // Nobody asks where none leaves.
+        let services = self.installed.services.iter().filter(|_| !self.leaving.is_empty());
+        let slots = services.flat_map(|service| &service.slots);
+        distinct(slots.flat_map(|slot| [slot.backend, slot.previous])).into_iter().collect()
     }
 
     /// How many slots name each backend of a service before and after.
@@ -61,8 +64,8 @@ impl Planner<'_> {
             .map(|(index, name, leaving)| BackendReport {
                 backend: name.clone(),
                 index: *index,
-                before: before.get(index).copied().unwrap_or_default(),
-                after: after.get(index).copied().unwrap_or_default(),
+                before: before.get(usize::from(*index)).copied().unwrap_or_default(),
+                after: after.get(usize::from(*index)).copied().unwrap_or_default(),
                 leaving: *leaving,
             })
             .collect();
@@ -71,10 +74,12 @@ impl Planner<'_> {
     }
 }
 
-fn count(slots: &[Slot]) -> HashMap<BackendIndex, u32> {
-    let mut counts = HashMap::new();
+/// Slots of each backend, by its index.
+fn count(slots: &[Slot]) -> Vec<u32> {
+    let most = slots.iter().map(|slot| slot.backend).max().unwrap_or_default();
+    let mut counts = vec![0; usize::from(most) + 1];
     for slot in slots {
-        *counts.entry(slot.backend).or_default() += 1;
+        counts[usize::from(slot.backend)] += 1;
     }
     counts
 }

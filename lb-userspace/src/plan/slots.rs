@@ -4,6 +4,7 @@ use super::{Phase, PlanError, Planner, life::Life, report::ServiceReport};
 use crate::{
     config::Algorithm,
     dataplane::{InstalledService, Operation},
+    distinct::distinct,
     state::DesiredService,
     table::{Changes, Member, changes_among, fill, maglev, towards},
 };
@@ -49,9 +50,7 @@ impl Planner<'_> {
         if !writes.is_empty() {
             self.push(Phase::Slots, Operation::SetSlots { service: desired.name.clone(), slots: writes });
         }
-        for slot in &after {
-            self.named.extend([slot.backend, slot.previous]);
-        }
+        self.named.extend(distinct(after.iter().flat_map(|slot| [slot.backend, slot.previous])));
         self.report.services.push(report);
         let (slot_mask, ring) = (slots - 1, ring.len() as u32);
         Ok(Service { id, first_slot, slot_mask, mss: desired.mss, flags: desired.flags, ring })

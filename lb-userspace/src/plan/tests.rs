@@ -2,7 +2,7 @@
 
 mod steps;
 
-use super::{PlanError, Report, plan};
+use super::{PlanError, Report, Settled, plan, plan_beside};
 use crate::{
     config::{Algorithm, Tracking},
     dataplane::{Dataplane as _, Installed, Operation, Sizes, Way, fake::Fake},

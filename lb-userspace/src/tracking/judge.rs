@@ -113,11 +113,12 @@ mod tests {
     use super::{Advance, Limits, Seen, advance, is_redundant};
     use crate::{
         config::Tracking,
+        dataplane::InstalledService,
         tracking::{time::Now, view::ServiceView},
     };
     use lb_common::{
         flow::{FlowClass, FlowEntry, Overflow, Owner, TOUCH, ticks},
-        service::{TCP, UDP, service_flags},
+        service::{Service, ServiceKey, TCP, UDP, service_flags},
         slot::Slot,
     };
     use std::{net::IpAddr, time::Duration};
@@ -131,8 +132,13 @@ mod tests {
     }
 
     fn service(protocol: u8, flags: u16) -> ServiceView {
-        let destination = IpAddr::from([192, 0, 2, 10]);
-        ServiceView { name: String::new(), destination, protocol, flags, first_slot: 0, slots: vec![] }
+        ServiceView::new(&InstalledService {
+            name: String::new(),
+            key: ServiceKey::new(IpAddr::from([192, 0, 2, 10]), 80, protocol),
+            record: Service { id: 0, first_slot: 0, slot_mask: 0, mss: 0, flags, ring: 0 },
+            slots: vec![],
+            ring: vec![],
+        })
     }
 
     #[test]

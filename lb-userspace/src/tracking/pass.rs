@@ -15,7 +15,7 @@ use lb_common::{
     hash::KeyWords,
     slot::BackendIndex,
 };
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 /// A pass that is not over.
 #[derive(Clone, Debug)]
@@ -64,13 +64,13 @@ impl Pass {
             unloading: HashMap::new(),
             unloaded: HashMap::new(),
         };
-        pass.name(view);
+        pass.name(view, &BTreeSet::new());
         pass
     }
 
-    /// Marks the backends that slots name.
-    pub fn name(&mut self, view: &View) {
-        for index in view.named() {
+    /// Marks the backends that slots name, but for those of services whose slots are as they were.
+    pub fn name(&mut self, view: &View, settled: &BTreeSet<String>) {
+        for index in view.named(settled) {
             if let Some(count) = self.counts.get_mut(usize::from(index)) {
                 count.named = true;
             }

@@ -92,14 +92,20 @@ impl Sweep {
     /// Takes in what the maps hold. To be called after every plan that was carried out, in part or whole, and when
     /// [`Progress::operations`] could not be.
     pub fn install(&mut self, installed: &Installed) {
-        let view = View::new(installed);
+        self.install_beside(installed, &BTreeSet::new());
+    }
+
+    /// As [`Sweep::install`], where the plan had nothing for these services: `installed` need not have their slots.
+    pub fn install_beside(&mut self, installed: &Installed, settled: &BTreeSet<String>) {
+        let mut view = View::new(installed);
+        view.take_slots(&mut self.view, settled);
         if !view.has_places_of(&self.view) {
             // What was seen of slots and flows is not about these.
             self.pass = None;
         }
         self.view = view;
         if let Some(pass) = &mut self.pass {
-            pass.name(&self.view);
+            pass.name(&self.view, settled);
         }
     }
 
@@ -205,6 +211,9 @@ fn advance_slots<T: FlowTable>(
 ) -> Result<(Vec<(u32, Slot)>, ServiceFigures), Error> {
     let mut changed = Vec::new();
     let mut figures = ServiceFigures { service: service.name.clone(), ..ServiceFigures::default() };
+    if service.rests {
+        return Ok((changed, ServiceFigures { stable: service.size, ..figures }));
+    }
     let (seconds, first, tracks_all) = (now.seconds(), service.first_slot, service.tracks_all());
     for (index, slot) in (first..).zip(&mut service.slots) {
         if !slot.is_stable() {
@@ -238,6 +247,9 @@ fn advance_slots<T: FlowTable>(
                 figures.not_advancing += u32::from(again.contains(&index));
             }
         }
+    }
+    if !changed.is_empty() {
+        service.look();
     }
     Ok((changed, figures))
 }

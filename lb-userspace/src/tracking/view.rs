@@ -3,14 +3,15 @@
 use crate::{
     config::Tracking,
     dataplane::{FlowKey, Installed, InstalledService},
+    distinct::distinct,
 };
 use lb_common::{
     flow::Owner,
     hash::KeyWords,
     service::{UDP, service_flags},
-    slot::{BackendIndex, Slot},
+    slot::{BackendIndex, NO_BACKEND, Slot},
 };
-use std::net::IpAddr;
+use std::{collections::BTreeSet, net::IpAddr};
 
 /// The services and backends that the maps hold.
 #[derive(Clone, Debug, Default)]
@@ -31,7 +32,13 @@ pub(super) struct ServiceView {
     pub protocol: u8,
     pub flags: u16,
     pub first_slot: u32,
+    /// Number of slots.
+    pub size: u32,
     pub slots: Vec<Slot>,
+    /// Every backend that a slot leads flows to, once.
+    named: Vec<BackendIndex>,
+    /// Every slot is stable: none of them need be looked at.
+    pub rests: bool,
 }
 
 /// A record of BACKENDS.
@@ -71,33 +78,61 @@ impl View {
         (backend.generation == owner.generation && owner.backend != 0).then_some(backend)
     }
 
-    /// Every backend that a slot leads flows to.
-    pub fn named(&self) -> impl Iterator<Item = BackendIndex> {
-        let slots = self.services.iter().flatten().flat_map(|service| &service.slots);
-        slots.flat_map(|slot| [slot.backend, if slot.is_learning() { slot.previous } else { 0 }])
+    /// Takes the slots of these services from the view before: they are as they were.
+    pub fn take_slots(&mut self, before: &mut Self, settled: &BTreeSet<String>) {
+        for (new, old) in self.services.iter_mut().zip(&mut before.services) {
+            if let (Some(new), Some(old)) = (new, old)
+                && settled.contains(&new.name)
+                && new.name == old.name
+            {
+                (new.slots, new.named) = (std::mem::take(&mut old.slots), std::mem::take(&mut old.named));
+                new.rests = old.rests;
+            }
+        }
+    }
+
+    /// Every backend that a slot leads flows to, but for those of these services.
+    pub fn named(&self, settled: &BTreeSet<String>) -> impl Iterator<Item = BackendIndex> {
+        let services = self.services.iter().flatten().filter(|service| !settled.contains(&service.name));
+        services.flat_map(|service| service.named.iter().copied())
     }
 
     /// Whether both have the same services with slots in the same places.
     pub fn has_places_of(&self, other: &Self) -> bool {
         let place = |service: &Option<ServiceView>| {
             let service = service.as_ref()?;
-            let ServiceView { destination, protocol, flags, first_slot, slots, .. } = service;
-            Some((*destination, *protocol, *flags, *first_slot, slots.len()))
+            let ServiceView { destination, protocol, flags, first_slot, size, .. } = service;
+            Some((*destination, *protocol, *flags, *first_slot, *size))
         };
         self.services.iter().map(place).eq(other.services.iter().map(place))
     }
 }
 
 impl ServiceView {
-    fn new(service: &InstalledService) -> Self {
-        Self {
+    pub fn new(service: &InstalledService) -> Self {
+        let mut view = Self {
             name: service.name.clone(),
             destination: service.key.ip(),
             protocol: service.key.protocol,
             flags: service.record.flags,
             first_slot: service.record.first_slot,
+            size: service.record.slot_mask + 1,
             slots: service.slots.clone(),
+            named: Vec::new(),
+            rests: false,
+        };
+        // Without slots it gets them from the view before, and what they say.
+        if !view.slots.is_empty() {
+            view.look();
         }
+        view
+    }
+
+    /// Takes in what the slots say together, once they have changed.
+    pub fn look(&mut self) {
+        self.rests = self.slots.iter().all(|slot| slot.is_stable());
+        let previous = |slot: &Slot| if slot.is_learning() { slot.previous } else { NO_BACKEND };
+        self.named = distinct(self.slots.iter().flat_map(|slot| [slot.backend, previous(slot)]));
     }
 
     pub const fn tracks_all(&self) -> bool {

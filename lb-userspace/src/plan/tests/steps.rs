@@ -141,6 +141,54 @@ proptest! {
     }
 }
 
+proptest! {
+    /// Plans that leave out what is settled, whose slots they do not see, do exactly what whole ones do.
+    #[test]
+    fn settled_services_need_no_plan(
+        steps in proptest::collection::vec((0u16..4, proptest::option::of(any_wish()), any::<bool>()), 1..12)
+    ) {
+        let (mut maps, mut seconds, mut settled) = (Fake::new(SIZES), 100, Settled::default());
+        let (mut wishes, mut left_out) = (BTreeMap::new(), 0);
+        for (number, wish, settles) in steps {
+            match wish {
+                Some(wish) => drop(wishes.insert(number, wish)),
+                None => drop(wishes.remove(&number)),
+            }
+            let desired: Vec<_> =
+                wishes.iter().map(|(number, wish)| desired(*number, wish.clone(), 0)).collect();
+            let installed = maps.installed().unwrap();
+            let whole = plan(&installed, &desired, &Census::default(), seconds as u32).unwrap();
+            let names = settled.names(&desired);
+            left_out += names.len();
+            let mut seen = installed.clone();
+            for service in seen.services.iter_mut().filter(|service| names.contains(&service.name)) {
+                service.slots.clear();
+                service.ring.clear();
+            }
+            let beside =
+                plan_beside(&seen, &desired, &names, &Census::default(), seconds as u32).unwrap();
+            prop_assert_eq!(&beside.operations, &whole.operations);
+            for operation in &beside.operations {
+                maps.apply(operation).unwrap();
+            }
+            settled.carried_out(&beside, desired.clone());
+            if settles {
+                settle(&mut maps, &desired, &mut seconds);
+            }
+        }
+        LEFT_OUT.fetch_add(left_out, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
+/// What [`settled_services_need_no_plan`] left out: without any it would prove nothing.
+static LEFT_OUT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+
+#[test]
+fn some_are_settled() {
+    settled_services_need_no_plan();
+    assert!(LEFT_OUT.load(std::sync::atomic::Ordering::Relaxed) > 50);
+}
+
 fn two(weights: [u32; 2]) -> Vec<DesiredBackend> {
     vec![backend(1, weights[0], true), backend(2, weights[1], true)]
 }
