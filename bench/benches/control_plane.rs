@@ -20,6 +20,7 @@ use lb_tests::fixture::balancer::{Balancer, HASH_KEY, LOOPBACK, way};
 use lb_userspace::{
     api::Tracking as Rows,
     config::Tracking,
+    daemon::vitals::Shown,
     metrics::{About, text},
     neighbour::NextHop,
     table::{
@@ -107,7 +108,9 @@ fn loading(bench: &mut Criterion) {
     };
     let figures = Rows::from(&lb_userspace::tracking::Figures::default());
     group.bench_function("scrape them", |bench| {
-        bench.iter(|| text(&view::read(&balancer.pin_dir()).unwrap(), &figures, &about).unwrap());
+        bench.iter(|| {
+            text(&view::read(&balancer.pin_dir()).unwrap(), &figures, &Shown::default(), &about).unwrap()
+        });
     });
     group.finish();
 }

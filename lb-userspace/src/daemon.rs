@@ -124,7 +124,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let _api = Api::serve(socket, commands);
     memory::trim();
     info!("ready");
-    supervisor.ready();
+    Supervisor::ready();
 
     let mut resync = interval(RESYNC);
     let mut read_log = interval(READ_LOG);
@@ -145,11 +145,11 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
             _ = read_log.tick(), if packet_log.is_some() => packet_log.iter_mut().for_each(EbpfLogger::flush),
             Some(command) = asked.recv() => balancer.answer(&resolver, command).await,
             _ = hung_up.recv() => {
-                supervisor.reloading();
+                Supervisor::reloading();
                 balancer.reload(&resolver).await;
-                supervisor.ready();
+                Supervisor::ready();
             }
-            () = supervisor.due() => supervisor.alive(),
+            () = supervisor.due() => Supervisor::alive(),
             _ = sweep.tick() => balancer.sweep(),
             _ = resync.tick() => looks.want(true, || balancer.state.addresses()),
             _ = retry.tick(), if balancer.silent => looks.want(true, || balancer.state.addresses()),
@@ -158,7 +158,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
             packet_log = balancer.packet_log()?;
         }
     }
-    supervisor.stopping();
+    Supervisor::stopping();
     let pin_dir = config.daemon.pin_dir.display();
     info!("ends; the program stays attached, `xdp-lb --pin-dir {pin_dir} detach --all` removes it");
     Ok(())

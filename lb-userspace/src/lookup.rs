@@ -201,7 +201,7 @@ impl Found<'_> {
             (None, _) if slot.is_stable() && !self.tracks_all() => {
                 "the slot alone decides: the flow table is not looked at".to_owned()
             }
-            (None, _) => self.about_unknown(slot),
+            (None, _) => Self::about_unknown(slot),
             (Some(_), Some(_)) => "the flow table knows the flow: it stays with its backend".to_owned(),
             (Some(_), None) => {
                 "the flow table knows the flow, but its backend is gone: chosen anew".to_owned()
@@ -248,7 +248,7 @@ impl Found<'_> {
         }
     }
 
-    fn about_unknown(&self, slot: Slot) -> String {
+    fn about_unknown(slot: Slot) -> String {
         let what = "the flow table does not know the flow";
         if slot.is_learning() {
             format!("{what}: one that is open is from before the slot's change")

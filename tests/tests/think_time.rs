@@ -206,7 +206,7 @@ fn estimates(seen: &[Seen]) -> Vec<f64> {
             && segment.acknowledged != request.acknowledged
         {
             let server = f64::from(segment.echoed.wrapping_sub(first.echoed));
-            estimates.push(server - (request.at - start.at).as_secs_f64() * 1e3);
+            estimates.push(server - request.at.saturating_sub(start.at).as_secs_f64() * 1e3);
             asked = None;
         }
         if segment.data > 0 {
@@ -216,19 +216,20 @@ fn estimates(seen: &[Seen]) -> Vec<f64> {
     estimates
 }
 
+#[expect(clippy::print_stdout, reason = "what the measurement is for")]
 fn report(think: u64, pairs: &[Pair]) {
-    let count = pairs.len() as f64;
+    let number = |count: usize| f64::from(u32::try_from(count).unwrap());
+    let count = number(pairs.len());
     let truth = pairs.iter().map(|(truth, _)| truth.as_secs_f64() * 1e3).sum::<f64>() / count;
     let echoed = pairs.iter().map(|(_, echoed)| echoed).sum::<f64>() / count;
     let mut errors: Vec<f64> =
         pairs.iter().map(|(truth, echoed)| (echoed - truth.as_secs_f64() * 1e3).abs()).collect();
     errors.sort_by(f64::total_cmp);
-    let part = |part: f64| errors[((errors.len() - 1) as f64 * part) as usize];
     println!(
-        "| {} ms | {count} | {truth:.2} ms | {echoed:.2} ms | {:+.2} ms | {:.2} ms | {:.2} ms |",
-        think as f64 / 1e3,
+        "| {:?} | {count} | {truth:.2} ms | {echoed:.2} ms | {:+.2} ms | {:.2} ms | {:.2} ms |",
+        Duration::from_micros(think),
         echoed - truth,
-        part(0.5),
-        part(0.95),
+        errors[errors.len() / 2],
+        errors[errors.len() * 95 / 100],
     );
 }

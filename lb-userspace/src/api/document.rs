@@ -1,4 +1,4 @@
-//! What the API is, in OpenAPI 3.1: made of the same list as the routes, and served at `/v1/openapi.json`.
+//! What the API is, in `OpenAPI` 3.1: made of the same list as the routes, and served at `/v1/openapi.json`.
 
 use axum::{
     http::header::CONTENT_TYPE,

@@ -16,7 +16,7 @@ use std::{net::SocketAddr, path::Path};
 pub struct Arguments {
     /// Name of the service
     service: String,
-    /// Where the flow comes from, like 203.0.113.7:40112 or [2001:db8::7]:40112
+    /// Where the flow comes from, like 203.0.113.7:40112 or `[2001:db8::7]:40112`
     #[arg(value_name = "CLIENT_ADDRESS:PORT")]
     client: SocketAddr,
     /// Which port it goes to, of a service of every port

@@ -1,4 +1,4 @@
-//! What systemd is told (sd_notify(3)): that the daemon is ready, reloads, ends, and lives. Without `NOTIFY_SOCKET` in the
+//! What systemd is told (`sd_notify(3)`): that the daemon is ready, reloads, ends, and lives. Without `NOTIFY_SOCKET` in the
 //! environment nobody is told anything.
 //!
 //! The loop that owns the state feeds the watchdog itself, so that a loop that hangs is noticed.
@@ -26,12 +26,12 @@ impl Supervisor {
     }
 
     /// The daemon serves.
-    pub fn ready(&self) {
+    pub fn ready() {
         tell(&[NotifyState::Ready]);
     }
 
     /// The configuration is being read again; [`Supervisor::ready`] ends it.
-    pub fn reloading(&self) {
+    pub fn reloading() {
         match NotifyState::monotonic_usec_now() {
             Ok(now) => tell(&[NotifyState::Reloading, now]),
             Err(_) => tell(&[NotifyState::Reloading]),
@@ -39,7 +39,7 @@ impl Supervisor {
     }
 
     /// The daemon ends.
-    pub fn stopping(&self) {
+    pub fn stopping() {
         tell(&[NotifyState::Stopping]);
     }
 
@@ -52,7 +52,7 @@ impl Supervisor {
     }
 
     /// The daemon lives.
-    pub fn alive(&self) {
+    pub fn alive() {
         tell(&[NotifyState::Watchdog]);
     }
 }

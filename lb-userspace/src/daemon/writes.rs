@@ -176,8 +176,8 @@ impl Balancer {
             }
             Write::AddService(service) => {
                 state.add_service((**service).clone())?;
-                let added = state.services().iter().filter(|have| have.name == service.name);
-                added.map(|service| own::check(&self.daemon, service)).collect::<Result<(), _>>()?;
+                let mut added = state.services().iter().filter(|have| have.name == service.name);
+                added.try_for_each(|service| own::check(&self.daemon, service))?;
             }
             Write::RemoveService(name) => state.remove_service(name).map_err(Failed::Missing)?,
             Write::Reload => {

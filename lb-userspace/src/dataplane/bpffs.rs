@@ -33,6 +33,7 @@ pub fn prepare(pin_dir: &Path) -> Result<Option<PathBuf>, Error> {
 }
 
 /// Whether a path is on a BPF file system.
+#[must_use]
 pub fn is_bpffs(path: &Path) -> bool {
     statfs(path).is_ok_and(|stat| stat.filesystem_type() == BPF_FS_MAGIC)
 }

@@ -37,14 +37,13 @@ impl Passive {
         let Some(before) = self.before.insert(backend, *now) else { return Vec::new() };
         let counts: [u32; BUCKETS] =
             std::array::from_fn(|bucket| now.buckets[bucket].wrapping_sub(before.buckets[bucket]));
-        let total = now.total_ns.wrapping_sub(before.total_ns) as f64;
+        let total = Duration::from_nanos(now.total_ns.wrapping_sub(before.total_ns)).as_secs_f64();
         let middles: f64 =
             counts.iter().zip(0..).map(|(&count, bucket)| f64::from(count) * middle(bucket)).sum();
         let scale = if middles > 0.0 { total / middles } else { 1.0 };
         let answered = counts.iter().zip(0..).filter(|(count, _)| **count > 0).map(|(&count, bucket)| {
-            let (least, most) = (bucket_start(bucket) as f64, bucket_start(bucket + 1) as f64);
-            let nanoseconds = (middle(bucket) * scale).clamp(least, most) as u64;
-            (Sample::success(Duration::from_nanos(nanoseconds)), count)
+            let latency = (middle(bucket) * scale).clamp(start(bucket), start(bucket + 1));
+            (Sample::success(Duration::from_secs_f64(latency)), count)
         });
         let errors = now.errors.wrapping_sub(before.errors);
         let failed =
@@ -75,9 +74,14 @@ impl Waiting {
     }
 }
 
-/// The middle of a bucket, in nanoseconds.
+/// Where a bucket starts, in seconds.
+fn start(bucket: usize) -> f64 {
+    Duration::from_nanos(bucket_start(bucket)).as_secs_f64()
+}
+
+/// The middle of a bucket, in seconds.
 fn middle(bucket: usize) -> f64 {
-    f64::midpoint(bucket_start(bucket) as f64, bucket_start(bucket + 1) as f64)
+    f64::midpoint(start(bucket), start(bucket + 1))
 }
 
 #[cfg(test)]
@@ -113,7 +117,7 @@ mod tests {
         let now = Duration::from_secs(1000);
         let flow = |awaits: Awaits, age: Duration, backend| SampledFlow {
             asked: 0,
-            since: (now - age).as_nanos() as u64,
+            since: now.saturating_sub(age).as_nanos() as u64,
             sequence: 0,
             backend,
             awaits: awaits as u16,
@@ -140,12 +144,14 @@ mod tests {
             let mut stats = LatencyStats { total_ns: u64::MAX - 5, buckets: [start; 32], ..LatencyStats::default() };
             let mut passive = Passive::default();
             passive.read(1, &stats);
-            latencies.iter().for_each(|latency| count(&mut stats, *latency));
+            for latency in &latencies {
+                count(&mut stats, *latency);
+            }
             let read = passive.read(1, &stats);
             let number: u32 = read.iter().map(|(_, count)| count).sum();
             prop_assert_eq!(number as usize, latencies.len());
             let sum: f64 = read.iter().map(|(sample, count)| sample.latency.as_secs_f64() * f64::from(*count)).sum();
-            let truth = latencies.iter().sum::<u64>() as f64 / 1e9;
+            let truth = Duration::from_nanos(latencies.iter().sum()).as_secs_f64();
             // At the worst every sample lies at one end of its bucket.
             prop_assert!((0.66..1.5).contains(&(sum / truth)), "{} {}", sum, truth);
         }
@@ -154,7 +160,9 @@ mod tests {
         fn the_mean_of_one_bucket_is_exact(latencies in proptest::collection::vec(16_777_216u64..33_554_431, 1..50)) {
             let (mut stats, mut passive) = (LatencyStats::default(), Passive::default());
             passive.read(1, &stats);
-            latencies.iter().for_each(|latency| count(&mut stats, *latency));
+            for latency in &latencies {
+                count(&mut stats, *latency);
+            }
             let read = passive.read(1, &stats);
             let mean = latencies.iter().sum::<u64>() / latencies.len() as u64;
             prop_assert!(read[0].0.latency.as_nanos().abs_diff(mean.into()) <= 1, "{:?} {}", read, mean);

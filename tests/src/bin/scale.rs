@@ -80,9 +80,9 @@ fn main() -> Result<()> {
         table.add_row([what, &median, &highest]);
     };
     row("start until ready", format!("{ready:.0?}"), String::new());
-    row("from a change to the maps", spread(&changes, 0.5, |c| c.0), spread(&changes, 1.0, |c| c.0));
-    row("from a change to its answer", spread(&changes, 0.5, |c| c.1), spread(&changes, 1.0, |c| c.1));
-    row("scrape of the metrics", spread(&scrapes, 0.5, |s| *s), spread(&scrapes, 1.0, |s| *s));
+    row("from a change to the maps", spread(&changes, 50, |c| c.0), spread(&changes, 100, |c| c.0));
+    row("from a change to its answer", spread(&changes, 50, |c| c.1), spread(&changes, 100, |c| c.1));
+    row("scrape of the metrics", spread(&scrapes, 50, |s| *s), spread(&scrapes, 100, |s| *s));
     row("resident memory, MB: idle, after", idle.to_string(), after.to_string());
     let Arguments { services, backends, slots, .. } = arguments;
     let title = format!("{services} services, {backends} backends, {slots} slots each");
@@ -190,10 +190,10 @@ fn scrapes(bed: &Bed, times: u32) -> Result<Vec<Duration>> {
     bed.balancer().run_in(|| (0..times).map(|_| scrape()).collect())
 }
 
-/// A quantile in milliseconds.
-fn spread<T>(of: &[T], quantile: f64, value: impl Fn(&T) -> Duration) -> String {
+/// A percentile in milliseconds.
+fn spread<T>(of: &[T], percentile: usize, value: impl Fn(&T) -> Duration) -> String {
     let mut all: Vec<_> = of.iter().map(value).collect();
     all.sort();
-    let at = ((all.len() - 1) as f64 * quantile) as usize;
+    let at = (all.len() - 1) * percentile / 100;
     format!("{:.1} ms", all[at].as_secs_f64() * 1e3)
 }
