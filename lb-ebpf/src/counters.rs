@@ -19,8 +19,8 @@ pub struct Outcome {
     pub service: u32,
     /// The backend; [`NO_BACKEND`]: none.
     pub backend: u32,
-    /// 1: the packet opens a connection.
-    pub opens: u32,
+    /// Bits of [`mark`].
+    pub marks: u32,
     /// Interface to redirect to.
     pub ifindex: u32,
 }
@@ -28,10 +28,24 @@ pub struct Outcome {
 /// No service: the packet is for none, or for a virtual address as such.
 pub const NO_SERVICE: u32 = u32::MAX;
 
+/// What a packet does to its connection, as far as it is counted.
+pub mod mark {
+    /// It opens it.
+    pub const OPENS: u8 = 1;
+    /// It resets it. The highest bit.
+    pub const RESETS: u8 = 2;
+
+    /// Both bits.
+    #[inline(always)]
+    pub const fn of(opens: bool, resets: bool) -> u8 {
+        opens as u8 * OPENS + resets as u8 * RESETS
+    }
+}
+
 impl Outcome {
     #[inline(always)]
     const fn new(verdict: Verdict, service: u32) -> Self {
-        Self { counter: verdict.counter(), service, backend: NO_BACKEND as u32, opens: 0, ifindex: 0 }
+        Self { counter: verdict.counter(), service, backend: NO_BACKEND as u32, marks: 0, ifindex: 0 }
     }
 
     /// Not for a service.
@@ -49,7 +63,7 @@ impl Outcome {
     /// The same, with the number of a [`DropReason`].
     #[inline(always)]
     pub const fn dropped(reason: u32, service: u32) -> Self {
-        Self { counter: reason, service, backend: NO_BACKEND as u32, opens: 0, ifindex: 0 }
+        Self { counter: reason, service, backend: NO_BACKEND as u32, marks: 0, ifindex: 0 }
     }
 
     /// Answered to the sender.
@@ -60,15 +74,21 @@ impl Outcome {
 
     /// Sent to a backend by the interface that it came in by; `ifindex` not 0: by that one.
     #[inline(always)]
-    pub const fn forward(service: u32, backend: BackendIndex, opens: bool, ifindex: u32) -> Self {
+    pub const fn forward(service: u32, backend: BackendIndex, marks: u8, ifindex: u32) -> Self {
         let verdict = if ifindex == 0 { Verdict::Transmit } else { Verdict::Redirect };
-        Self { backend: backend as u32, opens: opens as u32, ifindex, ..Self::new(verdict, service) }
+        Self { backend: backend as u32, marks: marks as u32, ifindex, ..Self::new(verdict, service) }
     }
 
     /// A backend's answer.
     #[inline(always)]
     pub const fn returned(verdict: Verdict, backend: BackendIndex) -> Self {
         Self { backend: backend as u32, ..Self::new(verdict, NO_SERVICE) }
+    }
+
+    /// 1 for a packet that resets its connection.
+    #[inline(always)]
+    pub const fn resets(&self) -> u64 {
+        (self.marks / mark::RESETS as u32) as u64
     }
 
     /// Counts the packet of `bytes` bytes; gives XDP's verdict.
@@ -86,7 +106,8 @@ impl Outcome {
         {
             stats.packets += 1;
             stats.bytes += bytes;
-            stats.connections += u64::from(self.opens);
+            stats.connections += u64::from(self.marks & u32::from(mark::OPENS));
+            stats.resets += self.resets();
         }
         if let Some(count) = maps::verdict(self.counter) {
             count.packets += 1;

@@ -1,6 +1,9 @@
 //! From a parsed packet to the flow that it belongs to: its service, its slot, and what is to be done with it.
 
-use crate::{counters::NO_SERVICE, fragments, maps, service, track};
+use crate::{
+    counters::{NO_SERVICE, mark},
+    fragments, maps, service, track,
+};
 use lb_common::{
     counters::{DropReason, PassReason},
     meta::features,
@@ -36,8 +39,8 @@ pub struct Flow {
     pub backend: u32,
     /// The flow's hash.
     pub hash: u64,
-    /// Whether it opens a connection.
-    pub opens: bool,
+    /// Bits of [`mark`].
+    pub marks: u8,
     /// Whether its sender may be told that it does not fit: not of an error, nor of a later fragment (RFC 1122 section 3.2.2).
     pub answerable: bool,
     /// What an encapsulation needs of the IP header.
@@ -51,7 +54,7 @@ impl Flow {
         service: NO_SERVICE,
         backend: NO_BACKEND as u32,
         hash: 0,
-        opens: false,
+        marks: 0,
         answerable: false,
         inner: Inner { ipv6: false, length: 0, traffic_class: 0 },
     };
@@ -79,7 +82,7 @@ impl Flow {
                 }
                 self.forward(service, ends, transport, ports.word, signal);
                 self.inner = *inner;
-                self.opens = opens;
+                self.marks = mark::of(opens, transport.resets());
                 self.answerable = true;
             }
         }

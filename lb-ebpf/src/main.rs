@@ -139,7 +139,7 @@ fn forward<const NAT: bool>(ctx: &XdpContext, flow: &Flow) -> Outcome {
         sample::request(ctx, flow, backend);
     }
     match rewritten.and_then(|()| send::send(ctx, &flow.inner, backend, flow.hash)) {
-        Ok(ifindex) => Outcome::forward(service, index, flow.opens, ifindex),
+        Ok(ifindex) => Outcome::forward(service, index, flow.marks, ifindex),
         Err(Failure::TooBig(mtu)) if flow.answerable => match send::link_again(ctx) {
             Ok(link) => icmp::too_big(ctx, &link, mtu, service),
             Err(reason) => Outcome::drop(reason, service),

@@ -4,7 +4,7 @@
 //! registers nor branches with them, and a program without NAT has no trace of them.
 
 use crate::{
-    counters::Outcome,
+    counters::{Outcome, mark},
     fragments, maps,
     route::{self, Question, Route},
     sample,
@@ -110,6 +110,7 @@ pub extern "C" fn nat_answer(ctx: *mut xdp_md) -> u32 {
     {
         stats.return_packets += 1;
         stats.return_bytes += bytes as u64;
+        stats.resets += outcome.resets();
     }
     let action = Outcome { backend: NO_BACKEND.into(), ..outcome }.finish(bytes as u64);
     crate::log(ctx, &outcome);
@@ -161,6 +162,8 @@ fn answer_packet<E: Ends, T: IpHeader>(
     if let Err(reason) = check(transport, beyond) {
         return Some(Outcome::drop(reason, end.service));
     }
+    // Read before the packet is changed.
+    let resets = transport.resets();
     sample::answer(packet, end);
     if let Part::First(identification) = transport.part {
         fragments::teach(ends, identification, transport.protocol, ports);
@@ -169,7 +172,8 @@ fn answer_packet<E: Ends, T: IpHeader>(
     if !matches!(way, Route::Refused) {
         replace::<T>(ctx, link, transport, End::Source, &end.address, end.port)?;
     }
-    leave::<T>(ctx, link, end, &way)
+    let outcome = leave::<T>(ctx, link, end, &way)?;
+    Some(Outcome { marks: mark::of(false, resets).into(), ..outcome })
 }
 
 /// An ICMP error about a packet that nat sent to a backend, from the backend or a router on the way: the client that is

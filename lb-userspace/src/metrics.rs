@@ -189,6 +189,16 @@ fn backends(rows: &[BackendRow]) -> Vec<MetricFamily> {
             "Bytes of the frames of those answers",
             of(|row| row.return_bytes),
         ),
+        counter(
+            "backend_resets_total",
+            "TCP segments with RST, of clients and, with nat, of the backend",
+            of(|row| row.resets),
+        ),
+        gauge(
+            "backend_flows",
+            "Flows that are remembered, as the last pass of the sweep counted them",
+            rows.iter().filter_map(|row| Some((labels(row), f64::from(row.flows?)))),
+        ),
         gauge("backend_slots", "Slots of the service that name the backend", of(|row| row.slots.into())),
         gauge("backend_weight", "The configured weight", of(|row| row.weight.into())),
         gauge(

@@ -105,6 +105,11 @@ pub struct BackendRow {
     pub return_packets: u64,
     /// Bytes of those frames.
     pub return_bytes: u64,
+    /// TCP segments with RST: of clients, and of the backend in nat.
+    pub resets: u64,
+    /// Its flows that are remembered, as the last pass of the sweep counted them: flows of slots at rest are not. Null where no daemon
+    /// was asked, and before the first pass.
+    pub flows: Option<u32>,
 }
 
 /// A verdict and its counters.
@@ -296,6 +301,8 @@ fn backend_row(
         connections: counted.connections,
         return_packets: counted.return_packets,
         return_bytes: counted.return_bytes,
+        resets: counted.resets,
+        flows: None,
     }
 }
 

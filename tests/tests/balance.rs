@@ -164,8 +164,8 @@ fn slots_are_the_exact_quota_and_rows_have_the_names_of_the_configuration() {
 
     let stats = json(&bed, &["stats"]).unwrap();
     assert_eq!(stats["backends"], list);
-    let backend = "address backend bytes connections effective_weight health index interface latency mac packets return_bytes \
-                   return_packets service share slots state weight";
+    let backend = "address backend bytes connections effective_weight flows health index interface latency mac packets resets \
+                   return_bytes return_packets service share slots state weight";
     assert_eq!(fields(&list[0]).join(" "), backend);
     let service = "address bytes dropped forwarding hits holding learned learning lookups opened orphaned overflows packets panic protocol reused service slots stable weights";
     assert_eq!(fields(&stats["services"][0]).join(" "), service);

@@ -107,6 +107,9 @@ fn what_is_scraped_is_what_the_maps_count_and_the_tool_accepts_it() {
     }
 }
 
+/// Connections that their client resets.
+const RESETS: u64 = 7;
+
 #[test]
 fn after_ten_thousand_connections_metrics_and_bpftool_say_the_same() {
     let bed = Bed::builder().backends(3).build().unwrap();
@@ -120,6 +123,11 @@ fn after_ten_thousand_connections_metrics_and_bpftool_say_the_same() {
     let _balancer = start_resolved(&bed, &config_with(&bed, METRICS, &services)).unwrap();
     for v6 in [false, true] {
         Load::new(vip(v6), 5_000).run(bed.client()).unwrap().require_all().unwrap();
+    }
+    for _ in 0..RESETS {
+        let reset =
+            || Ok(socket2::SockRef::from(&TcpStream::connect(vip(false))?).set_linger(Some(Duration::ZERO))?);
+        bed.client().run_in(reset).unwrap();
     }
     // A last FIN or a router solicitation may come in between two looks.
     let counters = |text: &str| -> Vec<String> {
@@ -138,7 +146,7 @@ fn after_ten_thousand_connections_metrics_and_bpftool_say_the_same() {
         assert_eq!(value(&text, &series).unwrap(), sum, "{series}");
         sum
     };
-    let mut connections = 0;
+    let (mut connections, mut resets) = (0, 0);
     for row in json(&bed, &["backend", "list"]).unwrap().as_array().unwrap() {
         let labels =
             format!("{{service={},backend={},address={}}}", row["service"], row["backend"], row["address"]);
@@ -146,7 +154,9 @@ fn after_ten_thousand_connections_metrics_and_bpftool_say_the_same() {
         same("backend_packets_total", &labels, 0, index, "packets");
         same("backend_bytes_total", &labels, 0, index, "bytes");
         connections += same("backend_connections_total", &labels, 0, index, "connections");
+        resets += same("backend_resets_total", &labels, 0, index, "resets");
     }
+    assert!(resets >= RESETS, "{resets}");
     assert!(connections >= 10_000, "a repeated SYN counts again: {connections}");
     for service in installed(&bed).unwrap().services {
         let (labels, id) = (format!("{{service=\"{}\"}}", service.name), service.record.id.into());

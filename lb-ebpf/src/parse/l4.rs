@@ -191,6 +191,14 @@ impl Transport<'_> {
         })
     }
 
+    /// Whether it is a TCP segment with RST; its header was checked, and a later fragment has none.
+    #[inline(always)]
+    #[must_use]
+    pub fn resets(&self) -> bool {
+        let tcp = self.protocol == TCP && !matches!(self.part, Part::Later(_));
+        tcp && self.cursor.peek::<TcpHeader>().is_some_and(|header| header.flags & RST != 0)
+    }
+
     /// What a TCP segment says of its flow's requests and answers, as [`Said`] has it but for the backend. Its header was checked.
     #[inline(always)]
     #[must_use]

@@ -287,7 +287,9 @@ impl Balancer {
             Command::View { reply } => {
                 let report = view::of(&self.loaded.kernel);
                 let report = report.map(|report| {
-                    standing::told(report, &self.state.desired(), &self.vitals, &self.governors)
+                    standing::told(report, &self.state.desired(), &self.vitals, &self.governors, |index| {
+                        self.sweep.census().flows(index)
+                    })
                 });
                 let _ = reply.send(report.map_err(|error| Failed::Machine(error.to_string())));
             }

@@ -14,6 +14,7 @@ pub(super) fn told(
     desired: &[DesiredService],
     vitals: &Vitals,
     governors: &Governors,
+    flows: impl Fn(u16) -> Option<u32>,
 ) -> Report {
     let steered = governors.shown();
     for row in &mut report.services {
@@ -21,6 +22,7 @@ pub(super) fn told(
         row.weights = steered.get(&row.service).map(Into::into);
     }
     for row in &mut report.backends {
+        row.flows = flows(row.index);
         let service = desired.iter().find(|service| service.name == row.service);
         let backend = service.and_then(|service| {
             let mut those = service.backends.iter().filter(|backend| backend.name == row.backend);

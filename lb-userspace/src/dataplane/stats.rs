@@ -46,6 +46,7 @@ impl Sum for BackendStats {
         self.connections += other.connections;
         self.return_packets += other.return_packets;
         self.return_bytes += other.return_bytes;
+        self.resets += other.resets;
     }
 }
 

@@ -36,6 +36,13 @@ impl Census {
         count.filter(|count| count.generation == generation && generation != 0)
     }
 
+    /// The backend's entries; `None`: no pass has counted them.
+    #[must_use]
+    pub fn flows(&self, index: BackendIndex) -> Option<u32> {
+        let count = self.backends.get(usize::from(index));
+        count.filter(|count| count.generation != 0).map(|count| count.entries)
+    }
+
     /// Whether no flow can be the backend's any more: no slot named it from before the pass to its end, and the pass found
     /// no entry.
     #[must_use]

@@ -75,6 +75,8 @@ pub struct Answer {
     pub backend: Option<u16>,
     /// Whether that counts a connection.
     pub opens: bool,
+    /// Whether that counts a reset.
+    pub resets: bool,
 }
 
 /// Where a packet of a service shall go.
@@ -88,6 +90,7 @@ struct Chosen<'m> {
 #[derive(Clone, Copy, Default)]
 struct Kind {
     opens: bool,
+    resets: bool,
     /// Whether its sender may be told that it does not fit.
     answerable: bool,
     /// Of an ICMP error: where the packet that it quotes has its ports.
@@ -114,6 +117,7 @@ impl Model {
             service: None,
             backend: None,
             opens: false,
+            resets: false,
         })
     }
 
@@ -158,7 +162,7 @@ impl Model {
             packet,
             service,
             chosen,
-            Kind { opens, answerable: true, quoted: None },
+            Kind { opens, resets: transport::resets(arrival.frame, packet), answerable: true, quoted: None },
         ))
     }
 
@@ -242,7 +246,14 @@ impl Model {
                 let near = backend.ifindex == self.ingress;
                 let verdict = if near { Verdict::Transmit } else { Verdict::Redirect };
                 let service = Some(service.record.id);
-                Answer { verdict, frame, service, backend: Some(index), opens: kind.opens }
+                Answer {
+                    verdict,
+                    frame,
+                    service,
+                    backend: Some(index),
+                    opens: kind.opens,
+                    resets: kind.resets,
+                }
             }
             Err(Refusal::TooBig(mtu)) if kind.answerable => {
                 match answer::too_big(arrival, link, packet, mtu) {
@@ -308,7 +319,7 @@ impl Model {
 fn drop(arrival: Arrival<'_>, reason: DropReason, service: Option<&InstalledService>) -> Answer {
     let service = service.map(|service| service.record.id);
     let frame = arrival.frame.to_vec();
-    Answer { verdict: Verdict::Drop(reason), frame, service, backend: None, opens: false }
+    Answer { verdict: Verdict::Drop(reason), frame, service, backend: None, opens: false, resets: false }
 }
 
 fn answered(arrival: Arrival<'_>, reason: AnswerReason, service: Option<&InstalledService>) -> Answer {

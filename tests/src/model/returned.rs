@@ -93,6 +93,7 @@ impl Model {
         if way == Way::Refused {
             return Err(PassReason::ReturnRefused);
         }
+        let resets = transport::resets(frame, packet);
         let mut frame = frame.to_vec();
         let (address, port) = (address_from_bytes(end.address), u16::from_be_bytes(end.port));
         rewrite(&mut frame, address, port);
@@ -105,7 +106,7 @@ impl Model {
             frame[6..12].copy_from_slice(&self.routes.mac);
             verdict = Verdict::Return;
         }
-        Ok(Answer { verdict, frame, service: None, backend: Some(end.backend), opens: false })
+        Ok(Answer { verdict, frame, service: None, backend: Some(end.backend), opens: false, resets })
     }
 
     /// The ports of a backend's answer, and what its source becomes.
@@ -130,5 +131,5 @@ impl Model {
 /// An answer that is too broken to be sent on.
 fn refused(frame: &[u8], reason: DropReason, end: &ReturnEnd) -> Answer {
     let (verdict, service) = (Verdict::Drop(reason), Some(end.service));
-    Answer { verdict, frame: frame.to_vec(), service, backend: None, opens: false }
+    Answer { verdict, frame: frame.to_vec(), service, backend: None, opens: false, resets: false }
 }

@@ -32,6 +32,7 @@ impl Tally {
         }
         if let Some(backend) = answer.backend {
             let stats = self.backends.entry(backend).or_default();
+            stats.resets += u64::from(answer.resets);
             if matches!(answer.verdict, Verdict::Return | Verdict::Pass(PassReason::Returned)) {
                 stats.return_packets += 1;
                 stats.return_bytes += bytes;

@@ -8,6 +8,7 @@ use super::{
 };
 
 const SYN: u8 = 2;
+const RST: u8 = 4;
 const ACK: u8 = 16;
 
 /// Source and destination port; `None` when packet or frame end before.
@@ -23,6 +24,13 @@ pub fn ports(frame: &[u8], packet: &Packet) -> Option<(u16, u16)> {
 #[must_use]
 pub fn ports_at(frame: &[u8], at: usize) -> Option<(u16, u16)> {
     number(frame, at).zip(number(frame, at + 2))
+}
+
+/// Whether a packet whose header was checked is a TCP segment with RST.
+#[must_use]
+pub fn resets(frame: &[u8], packet: &Packet) -> bool {
+    let header = packet.protocol == TCP && !matches!(packet.part, Part::Later(_));
+    header && byte(frame, packet.transport + 13).is_some_and(|flags| flags & RST != 0)
 }
 
 /// Whether a packet to a service may reach a backend. `true`: it opens a connection.
