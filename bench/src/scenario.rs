@@ -94,13 +94,15 @@ pub struct Scenario {
     pub syn: bool,
     /// Features that the program has though nothing needs them.
     pub features: u32,
+    /// The latency of one flow in so many is sampled (nat).
+    pub sampled: Option<u32>,
 }
 
 impl Scenario {
     /// Packets of connections under way, in stable slots.
     #[must_use]
     pub const fn new(way: Way, ipv6: bool, flows: u32) -> Self {
-        Self { way, ipv6, flows, tracking: Tracking::Stable, syn: false, features: 0 }
+        Self { way, ipv6, flows, tracking: Tracking::Stable, syn: false, features: 0, sampled: None }
     }
 
     /// The row's name.
@@ -112,7 +114,8 @@ impl Scenario {
             0 => String::new(),
             features => format!(" + {}", names(features)),
         };
-        format!("{} {family}{syn}{more}", self.way.name())
+        let sampled = self.sampled.map_or_else(String::new, |one_of| format!(", 1 in {one_of} sampled"));
+        format!("{} {family}{syn}{more}{sampled}", self.way.name())
     }
 
     /// The number of flows, as a person writes it.
@@ -142,6 +145,7 @@ pub fn names(bits: u32) -> String {
         (features::ROUND_ROBIN, "round-robin"),
         (features::PER_CLIENT, "per-client"),
         (features::LEAST_CONNECTIONS, "least-connections"),
+        (features::SAMPLING, "sampling"),
     ];
     if bits == features::ALL {
         return "all".to_owned();
@@ -184,9 +188,17 @@ pub fn all() -> Vec<Scenario> {
             rows.extend(FLOWS.map(|flows| Scenario::new(way, ipv6, flows)));
         }
     }
+    rows.extend(sampled());
     rows.extend(floods());
     rows.extend(specialised());
     rows
+}
+
+/// nat both ways, with the latency of some flows, and of all, taken.
+fn sampled() -> impl Iterator<Item = Scenario> {
+    let of =
+        |way| [32, 1].map(|one_of| Scenario { sampled: Some(one_of), ..Scenario::new(way, false, QUICK) });
+    [Way::Nat, Way::NatAnswer].into_iter().flat_map(of)
 }
 
 /// SYNs of ever new connections: in stable slots; where each makes an entry of the flow table; where it is full.

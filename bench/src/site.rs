@@ -8,6 +8,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use lb_common::{
     counters::{PassReason, Verdict},
+    latency::Sampling,
     service::TCP,
     slot::{NO_BACKEND, Slot},
 };
@@ -18,7 +19,10 @@ use lb_tests::{
         frame::{AFTER_V4, AFTER_V6, IP, Packet, tcp_flags},
     },
 };
-use lb_userspace::{dataplane::Operation, neighbour::NextHop};
+use lb_userspace::{
+    dataplane::{LatencyTable as _, Operation},
+    neighbour::NextHop,
+};
 
 use crate::{
     harness::Stream,
@@ -95,6 +99,10 @@ impl Site {
         let mut balancer =
             Balancer::load_with(&configuration, &ways, u32::MAX, scenario.features)?.with_ingress(ingress);
         learn(&mut balancer, scenario.tracking)?;
+        if let Some(one_of) = scenario.sampled {
+            let id = balancer.service("pool")?.record.id;
+            balancer.kernel().set_sampling(id, Sampling::one_of(one_of, false))?;
+        }
         let verdict = match scenario.way {
             Way::NotOurs | Way::NotOursNat => Verdict::Pass(PassReason::NoService),
             Way::NatAnswer => Verdict::Return,
@@ -122,6 +130,9 @@ fn configuration(scenario: &Scenario, ends: &Ends) -> Result<String> {
          forwarding = \"{forwarding}\"\nalgorithm = \"{algorithm}\"\nslots = {SLOTS}\n",
         ends.vip
     );
+    if let Some(one_of) = scenario.sampled {
+        writeln!(text, "weights = {{ mode = \"latency\", sample = {one_of} }}")?;
+    }
     for number in 1..=BACKENDS {
         let address = backend(scenario.ipv6, number);
         write!(text, "[[service.backend]]\nname = \"b{number}\"\naddress = \"{address}\"\n")?;
